@@ -41,6 +41,10 @@ ifdef SAN
 OUT  := build/san
 HARD := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -fPIE
 LDHARD := -fsanitize=address,undefined -pie
+else ifdef FUZZER
+OUT  := build/fuzz
+HARD := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fPIE
+LDHARD := -fsanitize=fuzzer,address,undefined -pie
 else
 OUT  := build
 HARD := -fPIE -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
@@ -97,6 +101,7 @@ LAUNCHER_A := $(OBJ)/liblauncher.a
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all
+## all: build/prisoncode and build/egressd (the default)
 all: $(OUT)/egressd $(OUT)/prisoncode
 
 $(OUT)/egressd: $(OBJ)/egressd/main.o $(EGRESSD_A) $(ACL_A)
@@ -147,10 +152,145 @@ $(eval $(call unit,launcher,$(LAUNCHER_A)))
 
 # ---- tests -------------------------------------------------------------------------------------
 
-.PHONY: unit
-unit: $(UNIT_TESTS)
-	@for t in $(UNIT_TESTS); do echo "== $$t"; $$t || exit 1; done
+# What the tests of programs run: the binaries of this mode.
+export EGRESSD    := $(CURDIR)/$(OUT)/egressd
+export PRISONCODE := $(CURDIR)/$(OUT)/prisoncode
+PYTEST := $(PYTHON) -B -m pytest -q -p no:cacheprovider
 
-.PHONY: clean
+FUZZERS := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
+INC_fuzz := -Iacl -Iegressd -Ilauncher $(UV_CFLAGS) $(CARES_CFLAGS) $(LLHTTP_CFLAGS) $(CJSON_CFLAGS)
+
+$(OBJ)/fuzz/%.o: fuzz/%.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(OWN) -Wno-missing-prototypes $(INC_fuzz) -MMD -MP -c -o $@ $<
+
+# Without clang: the corpus is replayed by an ordinary main(). With FUZZER=1: libFuzzer's main().
+REPLAY_MAIN := $(if $(FUZZER),,$(OBJ)/fuzz/replay_main.o)
+$(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(ACL_A)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
+
+.PHONY: help test unit pytest-proxy pytest-launcher fuzz-replay check lint check-includes analyze sanitize \
+        fuzz fuzz-all e2e test-roots bench-acl demo build install uninstall clean
+
+unit: $(UNIT_TESTS)
+	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t; done
+
+fuzz-replay: $(FUZZERS:%=$(OUT)/fuzz-%)
+	@set -e; for f in $(FUZZERS); do $(OUT)/fuzz-$$f fuzz/corpus/$$f; done
+
+pytest-proxy: $(OUT)/egressd
+	$(PYTEST) tests/proxy
+
+pytest-launcher: $(OUT)/prisoncode
+	$(PYTEST) tests/launcher
+
+## test: unit, fuzz replay, proxy and launcher tests; no Docker, under a minute
+test: all
+	@tests/install-deps test
+	@$(MAKE) --no-print-directory unit fuzz-replay
+	@$(MAKE) --no-print-directory pytest-proxy
+	@$(MAKE) --no-print-directory pytest-launcher
+
+## check: everything: test, sanitizers, linters, a short fuzz run, end-to-end on the real engine
+check:
+	@tests/install-deps check
+	@$(MAKE) --no-print-directory WERROR=1 all
+	@$(MAKE) --no-print-directory check-includes lint
+	@$(MAKE) --no-print-directory WERROR=1 test
+	@$(MAKE) --no-print-directory sanitize
+	@$(MAKE) --no-print-directory fuzz-all SECONDS=5
+	@$(MAKE) --no-print-directory e2e
+	@echo "check: everything passed"
+
+## sanitize: unit, fuzz replay, proxy and launcher tests under ASan and UBSan
+sanitize:
+	@$(MAKE) --no-print-directory SAN=1 WERROR=1 CFLAGS="-O1 -g" test
+
+## fuzz: FUZZ=name SECONDS=n: one target under libFuzzer; a crash is kept in build/fuzz
+SECONDS ?= 60
+fuzz:
+	@test -n "$(FUZZ)" || { echo "usage: make fuzz FUZZ=name SECONDS=n; names: $(FUZZERS)" >&2; exit 2; }
+	@$(MAKE) --no-print-directory FUZZER=1 CC=$(CLANG) CFLAGS="-O1 -g" build/fuzz/fuzz-$(FUZZ)
+	@mkdir -p build/fuzz/corpus-$(FUZZ)
+	build/fuzz/fuzz-$(FUZZ) -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/crash-$(FUZZ)- \
+		-verbosity=0 -print_final_stats=1 -close_fd_mask=1 -timeout=10 -rss_limit_mb=1024 \
+		build/fuzz/corpus-$(FUZZ) fuzz/corpus/$(FUZZ)
+
+fuzz-all:
+	@set -e; for f in $(FUZZERS); do $(MAKE) --no-print-directory fuzz FUZZ=$$f SECONDS=$(SECONDS) 2>&1 | \
+		grep -E 'ERROR|SUMMARY|number_of_executed|Error' | sed "s/^/fuzz $$f: /"; \
+		! ls build/fuzz/crash-$$f-* >/dev/null 2>&1; done
+
+# Which part may include whose headers. acl knows nobody; the programs know acl and never each other;
+# within egressd lower files never call up.
+check-includes:
+	@tests/check-includes
+
+CSRC := $(wildcard acl/*.[ch] egressd/*.[ch] launcher/*.[ch] docker/*.[ch])
+lint:
+	@echo "  LINT   clang-format"; clang-format --dry-run -Werror $(CSRC) $(wildcard tests/*/*.[ch] fuzz/*.[ch])
+	@echo "  LINT   cppcheck"; cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
+		--enable=warning,portability,performance --suppress=missingIncludeSystem \
+		--suppress=normalCheckLevelMaxBranches --suppress=unknownMacro -Iacl -Iegressd -Ilauncher $(filter %.c,$(CSRC))
+	@echo "  LINT   clang-tidy"; clang-tidy --quiet --warnings-as-errors='*' $(filter %.c,$(CSRC)) -- \
+		$(OWN) $(INC_fuzz) -DPRISONCODE_DATADIR='"x"' 2>build/clang-tidy.log || { cat build/clang-tidy.log; exit 1; }
+	@echo "  LINT   clang build"; $(MAKE) --no-print-directory CC=$(CLANG) WERROR=1 OUT=build/clang all
+
+## e2e: the real opencode in the real engine (a private dockerd when none answers and you are root)
+e2e: all
+	@tests/install-deps check
+	tests/with-engine $(PYTEST) tests/e2e
+
+## test-roots: install step and make test in fresh Debian 12 and 13 roots
+test-roots:
+	@tests/install-deps roots
+	tests/test-roots
+
+$(OUT)/bench-acl: tests/bench/bench_acl.c $(ACL_A)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(OWN) $(LDFLAGS) $(LDHARD) $(INC_acl) -o $@ $^
+
+## bench-acl: loading and matching of lists of 10 to 1,000,000 entries
+bench-acl: $(OUT)/bench-acl
+	$<
+
+## demo: installs what is missing, builds, and shows the main job
+demo:
+	@tests/install-deps demo
+	@$(MAKE) --no-print-directory all
+	tests/with-engine tests/demo
+
+# ---- images and installation -------------------------------------------------------------------
+
+## build: the two images, with the packages of ~/.prisoncode/packages.txt
+build: all
+	$(OUT)/prisoncode --reinstall
+
+IMAGE_SOURCES := Makefile $(wildcard acl/*.[ch] egressd/*.[ch] docker/*)
+
+## install: to ~/bin, or PREFIX/bin; runs the tests first unless SKIP_TESTS=1
+install: all $(if $(SKIP_TESTS),,test)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
+	install -m 755 build/prisoncode build/egressd $(DESTDIR)$(BINDIR)
+	install -m 644 launcher/prisoncode.1 $(DESTDIR)$(MANDIR)/man1
+	install -m 644 acl/prisoncode-domains.5 $(DESTDIR)$(MANDIR)/man5
+	install -m 644 egressd/egressd.8 $(DESTDIR)$(MANDIR)/man8
+	@for f in $(IMAGE_SOURCES); do \
+		m=644; [ -x $$f ] && m=755; install -D -m $$m $$f $(DESTDIR)$(DATADIR)/$$f || exit 1; done
+	install -m 644 .dockerignore $(DESTDIR)$(DATADIR)/.dockerignore
+
+## uninstall: what install put there
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/prisoncode $(DESTDIR)$(BINDIR)/egressd $(DESTDIR)$(MANDIR)/man1/prisoncode.1 \
+		$(DESTDIR)$(MANDIR)/man5/prisoncode-domains.5 $(DESTDIR)$(MANDIR)/man8/egressd.8
+	rm -rf $(DESTDIR)$(DATADIR)
+
+## clean: removes build/
 clean:
 	rm -rf build
+
+help:
+	@echo "make: builds build/prisoncode and build/egressd. Other targets:"
+	@sed -n 's/^## /  /p' Makefile
