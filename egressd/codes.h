@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 
-/* In the order of the manual. CODE_INTERNAL is zero: what nobody set is a fault of ours, a 500-kind. */
+/* In the order of the manual. CODE_INTERNAL is zero: what nobody set is a fault of ours, a
+ * 500-kind. */
 enum code {
 	CODE_INTERNAL = 0,
 	CODE_LISTED,
@@ -42,19 +43,20 @@ enum code {
 };
 
 struct code_row {
-	const char *name;        /* "not-listed" */
-	unsigned status;         /* HTTP status of its answer; 0 when it never answers a request */
-	const char *reason;      /* reason phrase, two or three words: "Egress Denied" */
-	const char *error;       /* member "error": denied, upstream, unavailable, bad-request; or NULL */
+	const char *name;   /* "not-listed" */
+	unsigned status;    /* HTTP status of its answer; 0 when it never answers a request */
+	const char *reason; /* reason phrase, two or three words: "Egress Denied" */
+	const char *error; /* member "error": denied, upstream, unavailable, bad-request; or NULL */
 	const char *proxy_error; /* RFC 9209 2.3 error type; or NULL */
 	bool retry;              /* would the same request have a chance later? */
-	const char *text;        /* why, for people, after "egress to H:P is denied: " or "failed: " */
+	const char *text; /* why, for people, after "egress to H:P is denied: " or "failed: " */
 };
 
 /* The row of a code; CODE_INTERNAL's for what is out of range. Never NULL. */
 const struct code_row *code_row(enum code code);
 
-/* Statuses other than the row's own that go with a code: 405, 501 (bad-request), 414, 431 (too-large)... */
+/* Statuses other than the row's own that go with a code: 405, 501 (bad-request), 414, 431
+ * (too-large)... */
 const char *status_reason(unsigned status);
 
 #endif

@@ -12,17 +12,17 @@
 
 struct reply {
 	enum code code;
-	unsigned status;              /* 0: the code's own */
-	const struct acl_host *host;  /* NULL when the request had no target */
+	unsigned status;             /* 0: the code's own */
+	const struct acl_host *host; /* NULL when the request had no target */
 	uint16_t port;
 	enum acl_method method;
-	const char *detail;           /* static text that says more than the code's own; or NULL */
+	const char *detail; /* static text that says more than the code's own; or NULL */
 	const struct acl_addr *dropped; /* special-address: the first address that was dropped */
-	const char *hint;             /* --hint; "%s" stands for the line to add */
-	bool plain;                   /* Accept prefers text/plain */
-	bool head_only;               /* the request was HEAD */
-	bool close;                   /* Connection: close */
-	unsigned minor;               /* of the client's HTTP/1.x */
+	const char *hint;               /* --hint; "%s" stands for the line to add */
+	bool plain;                     /* Accept prefers text/plain */
+	bool head_only;                 /* the request was HEAD */
+	bool close;                     /* Connection: close */
+	unsigned minor;                 /* of the client's HTTP/1.x */
 };
 
 /* Writes the answer, returns its length (at most REPLY_MAX). */
