@@ -1,0 +1,198 @@
+/*
+ * pipe.c - reading, writing at once, back-pressure and half-close of one direction. Owns the copies
+ * of what a peer has not taken yet; never closes a handle by itself.
+ */
+#include "pipe.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct pipe_write {
+	uv_write_t req;
+	struct pipe
+	    *pipe; /* whose socket it goes to; its close callback comes after this request's */
+	char data[];
+};
+
+static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret);
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf);
+static void on_written(uv_write_t *req, int status);
+static void on_shut(uv_shutdown_t *req, int status);
+static void relay_bytes(struct pipe *pipe, const char *data, size_t len);
+static void relay_end(struct pipe *pipe);
+
+static struct pipe *pipe_of(uv_stream_t *stream)
+{
+	return (struct pipe *)((char *)stream - offsetof(struct pipe, tcp));
+}
+
+static uv_stream_t *stream_of(struct pipe *pipe)
+{
+	return (uv_stream_t *)&pipe->tcp;
+}
+
+int pipe_read(struct pipe *pipe)
+{
+	int r = uv_read_start(stream_of(pipe), on_alloc, on_read);
+	return r == UV_EALREADY ? 0 : r;
+}
+
+void pipe_stop(struct pipe *pipe)
+{
+	uv_read_stop(stream_of(pipe));
+}
+
+bool pipe_is_pending(const struct pipe *pipe)
+{
+	return pipe->tcp.write_queue_size > 0;
+}
+
+static int send_later(struct pipe *pipe, const char *data, size_t len)
+{
+	struct pipe_write *w = malloc(sizeof *w + len);
+	if (w == NULL)
+		return UV_ENOMEM;
+	memcpy(w->data, data, len);
+	w->pipe = pipe;
+	uv_buf_t buf = uv_buf_init(w->data, (unsigned)len);
+	int r = uv_write(&w->req, stream_of(pipe), &buf, 1, on_written);
+	if (r != 0) {
+		free(w);
+		return r;
+	}
+	return 1;
+}
+
+int pipe_send(struct pipe *pipe, const void *data, size_t len)
+{
+	uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)len);
+	int n = uv_try_write(stream_of(pipe), &buf, 1);
+	if (n < 0 && n != UV_EAGAIN)
+		return n;
+	pipe->sent += len;
+	size_t out = n > 0 ? (size_t)n : 0;
+	if (out == len)
+		return 0;
+	return send_later(pipe, (const char *)data + out, len - out);
+}
+
+int pipe_shutdown(struct pipe *pipe)
+{
+	if (pipe->shut)
+		return 0;
+	uv_shutdown_t *req = malloc(sizeof *req);
+	if (req == NULL)
+		return UV_ENOMEM;
+	int r = uv_shutdown(req, stream_of(pipe), on_shut);
+	if (r != 0) {
+		free(req);
+		return r;
+	}
+	pipe->shut = true;
+	return 0;
+}
+
+int pipe_relay(struct pipe *pipe)
+{
+	/* What was sent to the peer before must leave first; on_written() goes on. */
+	pipe->state = pipe_is_pending(pipe->peer) ? PIPE_WRITE : PIPE_READ;
+	if (pipe->state == PIPE_READ)
+		return pipe_read(pipe);
+	pipe_stop(pipe);
+	return 0;
+}
+
+void pipe_close(struct pipe *pipe, bool reset, uv_close_cb done)
+{
+	uv_handle_t *handle = (uv_handle_t *)&pipe->tcp;
+	assert(!uv_is_closing(handle));
+	uv_os_fd_t fd;
+	/* By the socket option, since uv_tcp_close_reset() refuses after a shutdown. */
+	if (reset && uv_fileno(handle, &fd) == 0) {
+		struct linger now = { .l_onoff = 1, .l_linger = 0 };
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	}
+	uv_close(handle, done);
+}
+
+/* ---- callbacks ----------------------------------------------------------------------------------
+ */
+
+static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret)
+{
+	(void)size;
+	struct pipe *pipe = pipe_of((uv_stream_t *)handle);
+	*ret = uv_buf_init(handle->loop->data, PIPE_BUFFER);
+	if (pipe->state == PIPE_OFF && pipe->ops->alloc != NULL)
+		pipe->ops->alloc(pipe, ret);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+	struct pipe *pipe = pipe_of(stream);
+	if (n == 0)
+		return; /* nothing there after all */
+	if (n < 0)
+		pipe_stop(pipe);
+	if (pipe->state == PIPE_OFF) {
+		pipe->ops->read(pipe, n, buf->base);
+		return;
+	}
+	if (n > 0)
+		relay_bytes(pipe, buf->base, (size_t)n);
+	else if (n == UV_EOF)
+		relay_end(pipe);
+	else
+		pipe->ops->moved(pipe, (int)n);
+}
+
+static void relay_bytes(struct pipe *pipe, const char *data, size_t len)
+{
+	int r = pipe_send(pipe->peer, data, len);
+	if (r > 0) {
+		pipe->state = PIPE_WRITE;
+		pipe_stop(pipe);
+	}
+	pipe->ops->moved(pipe, r < 0 ? r : 0);
+}
+
+static void relay_end(struct pipe *pipe)
+{
+	pipe->state = PIPE_SHUT;
+	int r = pipe_shutdown(pipe->peer);
+	if (r != 0)
+		pipe->ops->moved(pipe, r);
+}
+
+/* Relaying: a pending write holds the pipe that feeds this socket, which reads on now. */
+static void on_written(uv_write_t *req, int status)
+{
+	struct pipe_write *w =
+	    (struct pipe_write *)((char *)req - offsetof(struct pipe_write, req));
+	struct pipe *pipe = w->pipe, *from;
+	free(w);
+	if (uv_is_closing((uv_handle_t *)&pipe->tcp) || (status == 0 && pipe_is_pending(pipe)))
+		return;
+	from = pipe->peer;
+	if (from == NULL || from->state == PIPE_OFF) {
+		pipe->ops->drained(pipe, status);
+		return;
+	}
+	if (status == 0 && from->state == PIPE_WRITE) {
+		from->state = PIPE_READ;
+		status = pipe_read(from);
+	}
+	from->ops->moved(from, status);
+}
+
+static void on_shut(uv_shutdown_t *req, int status)
+{
+	struct pipe *pipe = pipe_of(req->handle), *from = pipe->peer;
+	free(req);
+	if (uv_is_closing((uv_handle_t *)&pipe->tcp) || from == NULL || from->state != PIPE_SHUT)
+		return;
+	from->state = PIPE_DONE;
+	from->ops->moved(from, status);
+}
