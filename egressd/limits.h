@@ -32,6 +32,8 @@
 
 /* Dialling. */
 #define LIMIT_DIAL_STAGGER_MS 250u    /* RFC 8305 5 */
+#define LIMIT_DIAL_ATTEMPT_MS 2500u   /* then an attempt gives way if more addresses wait than may fly */
+#define LIMIT_KEEPALIVE_S     60u     /* TCP keep-alive, both sides: middleboxes forget after minutes */
 
 /* Connections. */
 #define LIMIT_IDLE_MS     60000u      /* between two requests of a client connection */
