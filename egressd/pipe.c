@@ -22,6 +22,7 @@ static void on_written(uv_write_t *req, int status);
 static void on_shut(uv_shutdown_t *req, int status);
 static void relay_bytes(struct pipe *pipe, const char *data, size_t len);
 static void relay_end(struct pipe *pipe);
+static void relay_failed(struct pipe *pipe, struct pipe *broken, int status);
 
 static struct pipe *pipe_of(uv_stream_t *stream)
 {
@@ -145,7 +146,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 	else if (n == UV_EOF)
 		relay_end(pipe);
 	else
-		pipe->ops->moved(pipe, (int)n);
+		relay_failed(pipe, pipe, (int)n);
 }
 
 static void relay_bytes(struct pipe *pipe, const char *data, size_t len)
@@ -155,7 +156,10 @@ static void relay_bytes(struct pipe *pipe, const char *data, size_t len)
 		pipe->state = PIPE_WRITE;
 		pipe_stop(pipe);
 	}
-	pipe->ops->moved(pipe, r < 0 ? r : 0);
+	if (r < 0)
+		relay_failed(pipe, pipe->peer, r);
+	else
+		pipe->ops->moved(pipe, 0);
 }
 
 static void relay_end(struct pipe *pipe)
@@ -163,7 +167,13 @@ static void relay_end(struct pipe *pipe)
 	pipe->state = PIPE_SHUT;
 	int r = pipe_shutdown(pipe->peer);
 	if (r != 0)
-		pipe->ops->moved(pipe, r);
+		relay_failed(pipe, pipe->peer, r);
+}
+
+static void relay_failed(struct pipe *pipe, struct pipe *broken, int status)
+{
+	broken->broken = true;
+	pipe->ops->moved(pipe, status);
 }
 
 /* Relaying: a pending write holds the pipe that feeds this socket, which reads on now. */
@@ -182,9 +192,16 @@ static void on_written(uv_write_t *req, int status)
 	}
 	if (status == 0 && from->state == PIPE_WRITE) {
 		from->state = PIPE_READ;
-		status = pipe_read(from);
+		int r = pipe_read(from);
+		if (r != 0) {
+			relay_failed(from, from, r);
+			return;
+		}
 	}
-	from->ops->moved(from, status);
+	if (status < 0)
+		relay_failed(from, pipe, status);
+	else
+		from->ops->moved(from, 0);
 }
 
 static void on_shut(uv_shutdown_t *req, int status)
@@ -193,6 +210,10 @@ static void on_shut(uv_shutdown_t *req, int status)
 	free(req);
 	if (uv_is_closing((uv_handle_t *)&pipe->tcp) || from == NULL || from->state != PIPE_SHUT)
 		return;
+	if (status < 0) {
+		relay_failed(from, pipe, status);
+		return;
+	}
 	from->state = PIPE_DONE;
-	from->ops->moved(from, status);
+	from->ops->moved(from, 0);
 }

@@ -44,7 +44,8 @@ struct pipe {
 	const struct pipe_ops *ops;
 	uint64_t sent; /* bytes handed to this socket; the owner may set it back */
 	enum pipe_state state;
-	bool shut; /* our sending side was shut down */
+	bool shut;   /* our sending side was shut down */
+	bool broken; /* relaying failed because of this socket, not of its peer's */
 };
 
 /* Returns 0 or a libuv error. Stop is harmless at any time before the close. */
