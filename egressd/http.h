@@ -39,8 +39,6 @@ struct http_head {
 	bool expect_continue; /* a body waits for 100 (Continue) */
 	bool websocket;       /* a GET (or its 101) with Upgrade: websocket, named by Connection */
 	bool prefers_plain;   /* Accept ranks text/plain above application/json */
-	struct http_slice
-	    connection; /* the last Connection field's value, for trailers; see http_body */
 	size_t field_count;
 	struct http_field fields[LIMIT_FIELDS];
 };
@@ -83,10 +81,14 @@ const char *http_reason(unsigned status);
 /* Must a field of this name never be forwarded, whatever Connection says? */
 bool http_is_dropped(struct http_slice name);
 
-/* Is name an element of a Connection field of this head? */
-bool http_connection_names(const struct http_head *head, struct http_slice name);
-
 /* ASCII, case does not matter; text in lower case. */
 bool http_slice_is(struct http_slice slice, const char *text);
+bool http_slice_same(struct http_slice a, struct http_slice b);
+
+/* Without the blanks and TABs around it. */
+struct http_slice http_slice_trim(struct http_slice slice);
+
+/* The next element of a list (RFC 9110 5.6.1), trimmed, maybe empty; false at its end. */
+bool http_slice_next(struct http_slice *list, char separator, struct http_slice *ret);
 
 #endif

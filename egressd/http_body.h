@@ -12,7 +12,7 @@
 
 /* Bytes that one feed may put out beyond those that went in: chunk line, chunk end, last chunk; and
  * trailers that came in earlier feeds. */
-#define HTTP_BODY_GROWTH (64u + LIMIT_TRAILERS)
+#define HTTP_BODY_GROWTH (64u + LIMIT_TRAILERS + LIMIT_FIELDS)
 
 enum http_body_result {
 	HTTP_BODY_MORE = 0,

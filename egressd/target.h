@@ -11,8 +11,9 @@ struct target {
 	struct acl_host host;
 	uint16_t port;
 	enum acl_method method;
-	/* For plain HTTP: what goes upstream as origin-form or "*" (RFC 9112 3.2.1, 3.2.4); points into
-	 * the text that was parsed, or to a static "/" or "*". NULL for CONNECT. */
+	/* For plain HTTP: what goes upstream as origin-form or "*" (RFC 9112 3.2.1, 3.2.4); points
+	 * into the text that was parsed, or to a static "/" or "*". NULL for CONNECT. Starts with
+	 * '?' when the URL has a query but no path: the '/' is then added where it is written. */
 	const char *path;
 	size_t path_len;
 	size_t path_only_len; /* without the query: what the audit log may show */
@@ -29,7 +30,7 @@ int target_parse_connect(const char *text, size_t len, struct target *ret, const
  * Same results; origin-form is refused with a text that says that this is a proxy.
  */
 int target_parse_absolute(const char *text, size_t len, bool is_options, struct target *ret,
-                          const char **ret_why);
+			  const char **ret_why);
 
 /*
  * The value of a Host field: uri-host [ ":" port ] or empty (RFC 9110 7.2). 0 if well-formed.
