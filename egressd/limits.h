@@ -29,6 +29,13 @@
 #define LIMIT_PIN_FAIL_MS 5000u       /* a failure is believed so long */
 #define LIMIT_DNS_GRACE_MS 50u        /* for the second family's answer: RFC 8305 3 */
 #define LIMIT_HOSTS_FILE  (4u << 20)
+#define LIMIT_HOSTS_NAMES (256u << 10) /* names in it, aliases counted: the largest blocking lists */
+#define LIMIT_HOSTS_STAT_MS 1000u     /* a changed hosts file is seen at most so late */
+#define LIMIT_RESOLV_FILE (64u << 10)
+#define LIMIT_RESOLVERS   8u          /* the C library knows 3 */
+#define LIMIT_QUERIES     2048u       /* at the resolvers at a time, those nobody waits for included */
+#define LIMIT_DNS_RECORDS 512u        /* in an answer section; real ones have under 50 */
+#define LIMIT_DNS_HOPS    32u         /* compression pointers of one name; real ones have under 5 */
 
 /* Dialling. */
 #define LIMIT_DIAL_STAGGER_MS 250u    /* RFC 8305 5 */
