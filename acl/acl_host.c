@@ -11,15 +11,28 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
+/* What a byte of a name is written as; 0: no name has it. Dots are between labels. */
+/* clang-format off */
+static const char canonical_byte[256] = {
+	['-'] = '-', ['_'] = '_', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',
+	['5'] = '5', ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',
+	['C'] = 'c', ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',
+	['J'] = 'j', ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',
+	['Q'] = 'q', ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',
+	['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',
+	['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',
+	['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',
+	['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',
+	['z'] = 'z',
+};
+/* clang-format on */
 
-static bool is_name_byte(char c)
+size_t acl_plain_len(const char *text, size_t len)
 {
-	char l = lower(c);
-	return (l >= 'a' && l <= 'z') || is_digit(c) || c == '-' || c == '_';
+	size_t i = 0;
+	while (i < len && (canonical_byte[(uint8_t)text[i]] != 0 || text[i] == '.'))
+		i++;
+	return i;
 }
 
 /* Of a label that is lower case already: does it make the whole an address (WHATWG URL 3.5)? */
@@ -63,11 +76,11 @@ static enum acl_fault read_name(const char *text, size_t len, char *out, size_t 
 			}
 			continue;
 		}
-		if (!is_name_byte(text[i])) {
+		out[i] = canonical_byte[(uint8_t)text[i]];
+		if (out[i] == 0) {
 			*ret_pos = i;
 			return (uint8_t)text[i] > 0x7f ? ACL_FAULT_NON_ASCII : ACL_FAULT_BYTE;
 		}
-		out[i] = lower(text[i]);
 	}
 	*ret_pos = start;
 	return is_number(out + start, len - start) ? ACL_FAULT_NUMBER : ACL_FAULT_NONE;
@@ -98,7 +111,6 @@ static void set_addr(struct acl_host *ret, const struct acl_addr *addr)
 enum acl_fault acl_host_read(const char *text, size_t len, struct acl_host *ret, size_t *ret_pos)
 {
 	struct acl_addr addr;
-	char name[ACL_NAME_MAX + 1];
 	enum acl_fault fault;
 	*ret_pos = 0;
 	if (len == 0)
@@ -118,21 +130,24 @@ enum acl_fault acl_host_read(const char *text, size_t len, struct acl_host *ret,
 		*ret_pos = ACL_NAME_MAX;
 		return ACL_FAULT_LONG_NAME;
 	}
-	fault = read_name(text, name_len, name, ret_pos);
-	if (fault != ACL_FAULT_NONE)
-		return fault;
 	ret->kind = ACL_HOST_NAME;
 	ret->addr = (struct acl_addr){ 0 };
 	ret->len = (uint8_t)name_len;
-	memcpy(ret->text, name, name_len);
 	ret->text[name_len] = '\0';
-	return ACL_FAULT_NONE;
+	return read_name(text, name_len, ret->text, ret_pos);
 }
 
 int acl_host_parse(const char *text, size_t len, struct acl_host *ret)
 {
 	size_t pos;
-	return acl_host_read(text, len, ret, &pos) == ACL_FAULT_NONE ? 0 : -1;
+	struct acl_host host;
+	if (acl_host_read(text, len, &host, &pos) != ACL_FAULT_NONE)
+		return -1;
+	ret->kind = host.kind;
+	ret->addr = host.addr;
+	ret->len = host.len;
+	memcpy(ret->text, host.text, (size_t)host.len + 1);
+	return 0;
 }
 
 int acl_port_parse(const char *text, size_t len, uint16_t *ret)

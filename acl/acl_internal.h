@@ -46,8 +46,14 @@ enum acl_fault {
 	ACL_FAULT_ZONE,        /* at pos: the percent sign of a zone id */
 };
 
-/* acl_host_parse() with the reason of a refusal and the byte it is about. */
+/*
+ * acl_host_parse() with the reason of a refusal and the byte it is about. *ret is scratch: after a
+ * refusal its content means nothing.
+ */
 enum acl_fault acl_host_read(const char *text, size_t len, struct acl_host *ret, size_t *ret_pos);
+
+/* How many bytes from the start are letters, digits, '-', '_' and dots. */
+size_t acl_plain_len(const char *text, size_t len);
 
 /* ---- acl_set.c ---- */
 
@@ -96,7 +102,7 @@ struct acl_item {
 	unsigned prefix_len;      /* of an address or range */
 	size_t addr_at, addr_len; /* where in text the address stands */
 	char key_buf[ACL_ADDR_KEY_MAX];
-	struct acl_key key;
+	struct acl_key key; /* of what it covers; the hash is left to who needs it */
 };
 
 struct acl_slot;
@@ -111,6 +117,7 @@ struct acl {
 	uint64_t lens_seen[2][3]; /* bit n: a range of prefix length n; [0] IPv4, [1] IPv6 */
 	uint8_t lens[2][129];     /* the same as a list, longest first */
 	size_t lens_count[2];
+	size_t duplicates; /* entries that were dropped */
 };
 
 #define ACL_PORT_ANY 0x10000u /* for acl_set_find: the earliest entry with a port */
@@ -134,6 +141,8 @@ bool acl_set_has_depth(const struct acl *acl, size_t labels);
 
 /* Prefix lengths that ranges of a family (4 or 6) have, longest first. */
 size_t acl_set_lengths(const struct acl *acl, unsigned family, const uint8_t **ret);
+
+uint64_t acl_hash(const char *bytes, size_t len);
 
 /* bytes has room for ACL_ADDR_KEY_MAX; addr is already masked. */
 struct acl_key acl_addr_key(const struct acl_addr *addr, unsigned prefix_len, char *bytes);

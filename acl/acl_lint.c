@@ -87,7 +87,11 @@ static void warn_shadowed(struct acl_sink *sink, const struct acl *acl, const st
 /* True if an earlier line says the same. */
 static bool is_duplicate(struct acl_sink *sink, const struct acl *acl, const struct acl_item *item)
 {
-	const struct acl_entry *first = acl_set_find(acl, &item->key, item->kind, item->port);
+	struct acl_key key = item->key;
+	if (acl->duplicates == 0)
+		return false;
+	key.hash = acl_hash(key.bytes, key.len);
+	const struct acl_entry *first = acl_set_find(acl, &key, item->kind, item->port);
 	if (first == NULL || first->line == item->line)
 		return false;
 	WARN(sink, item, 0, " is a duplicate of line %u: remove this line", first->line);
@@ -120,8 +124,10 @@ static const struct acl_entry *wider_range(const struct acl *acl, const struct a
 	bool single = item->kind == ACL_KIND_ADDR;
 	struct acl_addr masked = item->addr;
 	const struct acl_entry *wider = NULL;
-	if (item->port == 443) /* the same addresses without a port */
-		wider = acl_set_find(acl, &item->key, item->kind, 0);
+	if (item->port == 443) { /* the same addresses without a port */
+		struct acl_key same = acl_addr_key(&item->addr, item->prefix_len, bytes);
+		wider = acl_set_find(acl, &same, item->kind, 0);
+	}
 	if (single && acl_special_needs_entry(acl_addr_special(&item->addr)))
 		return wider;
 	size_t count = acl_set_lengths(acl, item->addr.family, &lens);

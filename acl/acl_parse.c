@@ -124,6 +124,16 @@ static void report_bad_byte(struct parser *p, const char *entry, size_t len, siz
 /* Find the entry of the line. LINE_BAD was reported; the entry it has is not looked at further. */
 static enum line_kind read_row(struct parser *p, struct acl_item *item)
 {
+	item->text = p->row;
+	item->len = p->row_len;
+	item->line = p->line;
+	item->column = 1;
+	if (p->row_len == 0)
+		return LINE_EMPTY;
+	if (p->row_len <= ACL_LINE_MAX && acl_plain_len(p->row, p->row_len) == p->row_len) {
+		p->entries++; /* most lines are a name and nothing else */
+		return LINE_ENTRY;
+	}
 	if (p->row_len > ACL_LINE_MAX) {
 		p->entries++;
 		acl_report(&p->sink, ACL_ERROR, p->line, ACL_LINE_MAX + 1, p->row, p->row_len,
@@ -139,7 +149,6 @@ static enum line_kind read_row(struct parser *p, struct acl_item *item)
 	bool two = !comment && next < p->row_len && p->row[next] != '#';
 	item->text = p->row + start;
 	item->len = end - start;
-	item->line = p->line;
 	item->column = (unsigned)start + 1;
 	p->entries += !comment;
 	if (bad < p->row_len)
@@ -383,9 +392,7 @@ static bool read_name(struct parser *p, struct acl_item *item, const struct part
 		return false;
 	}
 	item->kind = suffix ? ACL_KIND_SUFFIX : ACL_KIND_NAME;
-	struct acl_key keys[ACL_LABELS_MAX];
-	acl_name_keys(item->host.text, item->host.len, keys);
-	item->key = keys[0];
+	item->key = (struct acl_key){ item->host.text, item->host.len, 0 };
 	return true;
 }
 
@@ -602,22 +609,11 @@ static bool read_odd(struct parser *p, struct acl_item *item)
 	return read_name(p, item, &parts);
 }
 
-static bool is_plain(const struct acl_item *item)
-{
-	for (size_t i = 0; i < item->len; i++) {
-		char c = item->text[i];
-		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-		      (c >= 'A' && c <= 'Z') || c == '_'))
-			return false;
-	}
-	return true;
-}
-
 static bool read_entry(struct parser *p, struct acl_item *item)
 {
 	struct parts parts = { .host_len = item->len, .slash = item->len };
 	item->port = 0;
-	if (!is_plain(item))
+	if (acl_plain_len(item->text, item->len) < item->len)
 		return read_odd(p, item);
 	if (item->text[0] >= '0' && item->text[0] <= '9' &&
 	    acl_addr_parse(item->text, item->len, &item->written) == 0)

@@ -23,7 +23,7 @@ struct acl_slot {
 /* ---- keys --------------------------------------------------------------------------------------
  */
 
-static uint64_t hash_bytes(const char *bytes, size_t len)
+uint64_t acl_hash(const char *bytes, size_t len)
 {
 	uint64_t hash = ACL_HASH_START;
 	while (len > 0)
@@ -37,7 +37,7 @@ struct acl_key acl_addr_key(const struct acl_addr *addr, unsigned prefix_len, ch
 	bytes[0] = (char)addr->family;
 	bytes[1] = (char)prefix_len;
 	memcpy(bytes + 2, addr->bytes, n);
-	return (struct acl_key){ bytes, n + 2, hash_bytes(bytes, n + 2) };
+	return (struct acl_key){ bytes, n + 2, acl_hash(bytes, n + 2) };
 }
 
 size_t acl_name_keys(const char *name, size_t len, struct acl_key *keys)
@@ -140,7 +140,7 @@ int acl_set_add(struct acl *acl, const struct acl_item *item)
 static struct acl_key key_of(const struct acl *acl, const struct acl_entry *entry)
 {
 	const char *bytes = acl->pool + entry->text + entry->key;
-	return (struct acl_key){ bytes, entry->key_len, hash_bytes(bytes, entry->key_len) };
+	return (struct acl_key){ bytes, entry->key_len, acl_hash(bytes, entry->key_len) };
 }
 
 /* ---- the table ---------------------------------------------------------------------------------
@@ -240,20 +240,19 @@ static int insert_port(struct acl *acl, const struct acl_entry *entry, const str
 }
 
 /* 1: indexed; 0: a duplicate; -1: no memory. */
-static int index_entry(struct acl *acl, const struct acl_entry *entry)
+static int index_entry(struct acl *acl, const struct acl_entry *entry, const struct acl_key *key)
 {
-	struct acl_key key = key_of(acl, entry);
-	struct acl_entry *head = find_slot(acl, ROLE_HEAD, &key, ACL_KIND_NAME, 0);
+	struct acl_entry *head = find_slot(acl, ROLE_HEAD, key, ACL_KIND_NAME, 0);
 	if (head == NULL)
-		return insert(acl, ROLE_HEAD, entry, 0, &key) == 0 ? 1 : -1;
-	if (acl_set_find(acl, &key, (enum acl_kind)entry->kind, entry->port) != NULL)
+		return insert(acl, ROLE_HEAD, entry, 0, key) == 0 ? 1 : -1;
+	if (acl_set_find(acl, key, (enum acl_kind)entry->kind, entry->port) != NULL)
 		return 0;
 	if (!head->more) {
-		if (insert_port(acl, head, &key) != 0)
+		if (insert_port(acl, head, key) != 0)
 			return -1;
 		head->more = 1;
 	}
-	return insert_port(acl, entry, &key) == 0 ? 1 : -1;
+	return insert_port(acl, entry, key) == 0 ? 1 : -1;
 }
 
 /* What spares look-ups that cannot find anything. */
@@ -279,14 +278,30 @@ static void list_lengths(struct acl *acl)
 	}
 }
 
+/* The key of an entry whose turn comes later; its slot is fetched meanwhile. */
+static struct acl_key look_ahead(const struct acl *acl, size_t i)
+{
+	if (i >= acl->count)
+		return (struct acl_key){ 0 };
+	struct acl_key key = key_of(acl, &acl->entries[i]);
+	__builtin_prefetch(&acl->slots[home_of(acl, tag_of(&key, ROLE_HEAD, ACL_KIND_NAME, 0))], 1);
+	return key;
+}
+
 int acl_set_index(struct acl *acl)
 {
+	enum { AHEAD = 16 };
+	struct acl_key ahead[AHEAD];
 	size_t kept = 0;
 	if (resize_slots(acl, acl->count) != 0)
 		return -1;
+	for (size_t i = 0; i < AHEAD; i++)
+		ahead[i] = look_ahead(acl, i);
 	for (size_t i = 0; i < acl->count; i++) {
+		struct acl_key key = ahead[i % AHEAD];
+		ahead[i % AHEAD] = look_ahead(acl, i + AHEAD);
 		acl->entries[kept] = acl->entries[i];
-		int added = index_entry(acl, &acl->entries[kept]);
+		int added = index_entry(acl, &acl->entries[kept], &key);
 		if (added < 0)
 			return -1;
 		if (added == 0)
@@ -294,6 +309,7 @@ int acl_set_index(struct acl *acl)
 		note_shape(acl, &acl->entries[kept]);
 		kept++;
 	}
+	acl->duplicates = acl->count - kept;
 	acl->count = kept;
 	list_lengths(acl);
 	return 0;
