@@ -328,6 +328,8 @@ bool acl_range_is_idle(const struct acl_addr *first, unsigned prefix_len, enum a
 	unsigned needed = acl_addr_bits(&addr); /* a single address */
 	if (special == ACL_SPECIAL_LOOPBACK && addr.family == 4)
 		needed = 8;
+	else if (special == ACL_SPECIAL_UNSPECIFIED && addr.family == 6)
+		needed = 127; /* :: and ::1 */
 	else if (special == ACL_SPECIAL_LINK_LOCAL)
 		needed = addr.family == 4 ? 16 : 10;
 	else if (special == ACL_SPECIAL_MULTICAST)
