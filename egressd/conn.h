@@ -15,6 +15,7 @@
 #include "codes.h"
 
 struct conn;
+struct deadline;
 struct worker;
 
 /* ---- for the worker ----------------------------------------------------------------------------
@@ -25,14 +26,18 @@ struct worker;
 struct uv_stream_s;
 int conn_accept(struct worker *worker, struct uv_stream_s *listener);
 
-/* The list was swapped: decide again, end what is not allowed any more (not-listed). */
-void conn_judge(struct conn *conn);
+/* For deadlines_init(): the deadline of a connection passed. */
+void conn_deadline_passed(struct deadline *deadline);
 
-/* Drain: close it if it waits for a request, else let it finish its last one. */
-void conn_drain(struct conn *conn);
+/* The list was swapped: decide every connection again, end what is not allowed any more (not-listed).
+ * Afterwards nothing points into the old list. */
+void conn_judge_all(struct worker *worker);
 
-/* The end of the drain, or of the program: close whatever it is doing. */
-void conn_stop(struct conn *conn, enum code code);
+/* Drain: close those that wait for a request, let the others finish their last one. */
+void conn_drain_all(struct worker *worker);
+
+/* The end of the drain: close whatever they are doing. */
+void conn_stop_all(struct worker *worker, enum code code);
 
 /* ---- for the exchange (plain HTTP) --------------------------------------------------------------
  *

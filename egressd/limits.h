@@ -48,6 +48,9 @@
 #define LIMIT_LINGER      (64u << 10) /* and so much of it */
 #define LIMIT_RESERVED_FDS 64u        /* for the log, resolvers, files of a reload */
 
+/* A list that is being edited is read when its directory has been quiet for so long. */
+#define LIMIT_RELOAD_QUIET_MS 200u
+
 /* Audit. */
 #define LIMIT_AUDIT_LINE  4096u       /* at most PIPE_BUF, so that a line on a pipe is never split */
 

@@ -1,0 +1,93 @@
+/*
+ * main.c - the program egressd: from the command line to one of its modes. Serving is worker.c's,
+ * the short answers are lint.c's and health.c's.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "acl_file.h"
+#include "config.h"
+#include "dns.h"
+#include "health.h"
+#include "limits.h"
+#include "lint.h"
+#include "worker.h"
+
+/* Of each connection: its client, its upstream, and two more attempts to connect or pipes. */
+#define FDS_PER_CONNECTION 4
+
+/*
+ * How many connections the limit of open files allows: the default is what the soft limit allows as
+ * it stands; more are taken out of the hard limit when --max-connections asks for them.
+ */
+static uint64_t limit_connections(uint64_t wanted)
+{
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+		return wanted != 0 ? wanted : 1;
+	uint64_t need = wanted * FDS_PER_CONNECTION + LIMIT_RESERVED_FDS;
+	if (wanted != 0 && files.rlim_cur != RLIM_INFINITY && files.rlim_cur < need) {
+		struct rlimit more = files;
+		more.rlim_cur = files.rlim_max == RLIM_INFINITY || files.rlim_max > need
+				    ? (rlim_t)need
+				    : files.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+			files = more;
+	}
+	uint64_t room = 1; /* a limit that leaves no room still lets one client in at a time */
+	if (files.rlim_cur == RLIM_INFINITY || files.rlim_cur > (rlim_t)1 << 22)
+		room = (1u << 22) / FDS_PER_CONNECTION;
+	else if (files.rlim_cur >= LIMIT_RESERVED_FDS + FDS_PER_CONNECTION)
+		room = (files.rlim_cur - LIMIT_RESERVED_FDS) / FDS_PER_CONNECTION;
+	if (wanted != 0 && wanted <= room)
+		return wanted;
+	if (wanted != 0)
+		fprintf(stderr,
+			"egressd: the limit of open files allows %llu connections, not %llu\n",
+			(unsigned long long)room, (unsigned long long)wanted);
+	return room;
+}
+
+static int serve(const struct config *config)
+{
+	struct acl *acl = NULL;
+	if (acl_file_load(config->allowlist, stderr, &acl) != 0)
+		return 1;
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a full log is an error of write(), not an end */
+	dns_clean_environment();
+	return worker_run(config, acl, limit_connections(config->connections_max));
+}
+
+static int run(const struct config *config)
+{
+	switch (config->mode) {
+	case CONFIG_SERVE: return serve(config);
+	case CONFIG_CHECK: return lint_check(config->check, config->json);
+	case CONFIG_EXPLAIN: return lint_explain(config);
+	case CONFIG_HEALTH: return health_ask(&config->health);
+	case CONFIG_HELP: config_help(stdout); return 0;
+	case CONFIG_VERSION: puts("egressd " VERSION); return 0;
+	}
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	struct config config;
+	char why[512];
+	int status = 2;
+	if (config_parse(argc, argv, &config, why, sizeof why) == 0)
+		status = run(&config);
+	else
+		fprintf(stderr, "egressd: %s\n", why);
+	config_done(&config);
+	/* What was to be said could not be: the caller must know. */
+	if (fflush(stdout) != 0 && status == 0) {
+		perror("egressd: standard output");
+		status = 1;
+	}
+	return status;
+}

@@ -1,0 +1,200 @@
+/*
+ * watch.c - watches the directory of a file as it is named and, if that is another, the directory of
+ * the file that it leads to. Events only mean "look": what counts is whether the file's identity or
+ * times differ from what was seen last, so that a log in the same directory costs a stat a line and
+ * no reload.
+ */
+#include "watch.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "limits.h"
+
+struct look { /* what can be told from outside */
+	int error;
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec mtime, ctime;
+};
+
+enum { NAMED, REAL, DIRS };
+
+struct watch {
+	uv_fs_event_t dirs[DIRS];
+	uv_timer_t quiet;
+	unsigned refs; /* open handles */
+	void (*changed)(void *arg);
+	void *arg;
+	struct look seen, now;
+	bool real_open;
+	char real_dir[PATH_MAX];
+	char path[];
+};
+
+static void on_event(uv_fs_event_t *handle, const char *name, int events, int status);
+static void on_quiet(uv_timer_t *timer);
+static void on_closed(uv_handle_t *handle);
+
+static void look(const char *path, struct look *ret)
+{
+	struct stat st;
+	memset(ret, 0, sizeof *ret);
+	if (stat(path, &st) != 0) {
+		ret->error = 1;
+		return;
+	}
+	ret->dev = st.st_dev;
+	ret->ino = st.st_ino;
+	ret->size = st.st_size;
+	ret->mtime = st.st_mtim;
+	ret->ctime = st.st_ctim;
+}
+
+static bool is_same(const struct look *a, const struct look *b)
+{
+	return a->error == b->error && a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+	       a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec &&
+	       a->ctime.tv_sec == b->ctime.tv_sec && a->ctime.tv_nsec == b->ctime.tv_nsec;
+}
+
+/* "dir/file" -> "dir", "file" -> ".", "/file" -> "/" */
+static int dir_of(const char *path, char out[PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+	if (slash == NULL)
+		path = ".", slash = path + 1;
+	else if (slash == path)
+		slash++;
+	size_t len = (size_t)(slash - path);
+	if (len >= PATH_MAX)
+		return -1;
+	memcpy(out, path, len);
+	out[len] = '\0';
+	return 0;
+}
+
+static int start_dir(struct watch *w, int which, const char *dir)
+{
+	int r = uv_fs_event_init(w->quiet.loop, &w->dirs[which]);
+	if (r != 0)
+		return r;
+	w->dirs[which].data = w;
+	w->refs++;
+	r = uv_fs_event_start(&w->dirs[which], on_event, dir, 0);
+	if (r != 0)
+		uv_close((uv_handle_t *)&w->dirs[which], on_closed);
+	return r;
+}
+
+static int real_path(const char *path, char out[PATH_MAX])
+{
+	uv_fs_t req;
+	int r = uv_fs_realpath(NULL, &req, path, NULL); /* at once: a few directory look-ups */
+	if (r == 0 && strlen(req.ptr) < PATH_MAX)
+		memcpy(out, req.ptr, strlen(req.ptr) + 1);
+	else
+		r = -1;
+	uv_fs_req_cleanup(&req);
+	return r;
+}
+
+/* Where the path really leads, if that is another directory; follows it when it moves. */
+static void follow(struct watch *w)
+{
+	char named[PATH_MAX], dir[PATH_MAX], real[PATH_MAX];
+	if (real_path(w->path, real) != 0 || dir_of(real, dir) != 0 || dir_of(w->path, named) != 0)
+		return;
+	if (real_path(named, real) == 0 && strcmp(real, dir) == 0)
+		dir[0] = '\0'; /* watched already */
+	if (strcmp(dir, w->real_dir) == 0)
+		return;
+	if (w->real_open)
+		uv_fs_event_stop(&w->dirs[REAL]);
+	if (dir[0] != '\0' && uv_fs_event_start(&w->dirs[REAL], on_event, dir, 0) != 0)
+		dir[0] = '\0';
+	w->real_open = dir[0] != '\0';
+	memcpy(w->real_dir, dir, sizeof dir);
+}
+
+struct watch *watch_new(uv_loop_t *loop, const char *path, void (*changed)(void *arg), void *arg,
+			const char **ret_why)
+{
+	char dir[PATH_MAX];
+	struct watch *w = calloc(1, sizeof *w + strlen(path) + 1);
+	*ret_why = "out of memory";
+	if (w == NULL)
+		return NULL;
+	memcpy(w->path, path, strlen(path) + 1);
+	w->changed = changed;
+	w->arg = arg;
+	if (dir_of(path, dir) != 0 || uv_timer_init(loop, &w->quiet) != 0) {
+		free(w);
+		return NULL;
+	}
+	w->quiet.data = w;
+	w->refs = 1;
+	int r = start_dir(w, NAMED, dir);
+	if (r != 0) {
+		*ret_why = uv_strerror(r);
+		uv_close((uv_handle_t *)&w->quiet, on_closed);
+		return NULL;
+	}
+	if (uv_fs_event_init(loop, &w->dirs[REAL]) == 0) {
+		w->dirs[REAL].data = w;
+		w->refs++;
+	}
+	watch_seen(w);
+	return w;
+}
+
+void watch_seen(struct watch *w)
+{
+	uv_timer_stop(&w->quiet);
+	look(w->path, &w->seen);
+	w->now = w->seen;
+	if (w->dirs[REAL].data != NULL)
+		follow(w);
+}
+
+void watch_close(struct watch *w)
+{
+	if (w == NULL)
+		return;
+	uv_close((uv_handle_t *)&w->quiet, on_closed);
+	for (int i = 0; i < DIRS; i++)
+		if (w->dirs[i].data != NULL)
+			uv_close((uv_handle_t *)&w->dirs[i], on_closed);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct watch *w = handle->data;
+	if (--w->refs == 0)
+		free(w);
+}
+
+static void on_event(uv_fs_event_t *handle, const char *name, int events, int status)
+{
+	(void)name;
+	(void)events;
+	(void)status;
+	struct watch *w = handle->data;
+	struct look now;
+	look(w->path, &now);
+	if (is_same(&now, &w->now))
+		return; /* of another file, or seen already: the quiet time goes on */
+	w->now = now;
+	uv_timer_start(&w->quiet, on_quiet, LIMIT_RELOAD_QUIET_MS, 0);
+}
+
+static void on_quiet(uv_timer_t *timer)
+{
+	struct watch *w = timer->data;
+	if (!is_same(&w->now, &w->seen))
+		w->changed(w->arg);
+}
