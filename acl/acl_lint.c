@@ -242,7 +242,7 @@ static void lint_range(struct acl_sink *sink, const struct acl_item *item)
 		     " has host bits set and is taken as '%s': write that", form);
 	}
 	if (item->prefix_len < (v6 ? 16 : 8))
-		WARN(sink, item, item->addr_at + item->addr_len,
+		WARN(sink, item, item->addr_at + item->addr_len + 1,
 		     " is a very wide range: write the ranges that are needed, /%u or longer",
 		     v6 ? 16u : 8u);
 	if (acl_range_is_idle(&item->addr, item->prefix_len, &kind))

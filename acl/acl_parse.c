@@ -279,6 +279,12 @@ static bool is_foreign(struct parser *p, const struct acl_item *item)
 			return true;
 		}
 	}
+	for (size_t i = 0; i + 3 <= item->len; i++) {
+		if (memcmp(text + i, "://", 3) == 0) {
+			fail_url(p, item, 0, "is a URL");
+			return true;
+		}
+	}
 	if ((hit = memchr(text, '#', item->len)) != NULL) {
 		FAIL(p, item, (size_t)(hit - text),
 		     ": '#' inside an entry: put a blank before a comment");
@@ -289,12 +295,6 @@ static bool is_foreign(struct parser *p, const struct acl_item *item)
 	if (hit != NULL && (colon == NULL || hit < colon)) { /* after it: a bad port */
 		fail_star(p, item, (size_t)(hit - text));
 		return true;
-	}
-	for (size_t i = 0; i + 3 <= item->len; i++) {
-		if (memcmp(text + i, "://", 3) == 0) {
-			fail_url(p, item, 0, "is a URL");
-			return true;
-		}
 	}
 	if ((hit = memchr(text, '@', item->len)) != NULL) {
 		fail_url(p, item, (size_t)(hit - text), "names a user");
@@ -424,13 +424,17 @@ static bool is_everything(struct parser *p, const struct acl_item *item, const s
 	return false;
 }
 
-static void fail_mapped(struct parser *p, const struct acl_item *item, const struct parts *parts)
+/* A v4-mapped entry is refused as what it would be in IPv4. */
+static void fail_mapped(struct parser *p, struct acl_item *item, const struct parts *parts)
 {
 	char form[64], port[16] = "", length[16] = "";
-	struct acl_addr v4 = acl_addr_embedded(&item->written);
-	acl_addr_format(&v4, form);
-	if (item->kind == ACL_KIND_RANGE && item->prefix_len >= 96)
-		snprintf(length, sizeof(length), "/%u", item->prefix_len - 96);
+	item->addr = acl_addr_embedded(&item->written);
+	item->prefix_len = item->prefix_len > 96 ? item->prefix_len - 96 : 0;
+	if (is_everything(p, item, parts))
+		return;
+	acl_addr_format(&item->addr, form);
+	if (item->kind == ACL_KIND_RANGE)
+		snprintf(length, sizeof(length), "/%u", item->prefix_len);
 	if (item->port != 0)
 		snprintf(port, sizeof(port), ":%u", (unsigned)item->port);
 	FAIL(p, item, parts->host_at, " is an IPv4 address in IPv6 form: write '%s%s%s'", form,
@@ -531,9 +535,9 @@ static bool read_port(struct parser *p, struct acl_item *item, const struct part
 		FAIL(p, item, parts->port_at,
 		     " has no port from 1 to 65535 after the ':': write it as '%s', or leave out "
 		     "the ':'",
-		     parts->host_at == 1 && item->text[0] == '.' ? ".example.com:8443"
-		     : item->text[0] == '['                      ? "[2001:db8::7]:8443"
-								 : "api.example.com:8443");
+		     item->text[0] == '.'   ? ".example.com:8443"
+		     : item->text[0] == '[' ? "[2001:db8::7]:8443"
+					    : "api.example.com:8443");
 	return false;
 }
 
