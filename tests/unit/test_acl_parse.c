@@ -359,7 +359,7 @@ static const struct {
 	{ "[::ffff:10.0.0.1]:80", 2, "write '10.0.0.1:80'" },
 	{ "::ffff:10.0.0.0/104", 1, "write '10.0.0.0/8'" },
 	{ "[::ffff:10.0.0.0/104]:80", 2, "write '10.0.0.0/8:80'" },
-	{ "::ffff:0:0/96", 13, "every IPv4 address" },
+	{ "::ffff:0:0/96", 12, "every IPv4 address" },
 	{ "::ffff:1.2.3.4/64", 16, "every IPv4 address" },
 	{ "::ffff:0.0.0.0", 1, "no address to connect to" },
 };
