@@ -11,14 +11,14 @@
 #include "json.h"
 
 /* Bytes as written, between the quotes. Canonical names have at most 253. */
-#define MAX_SESSION 128
+#define MAX_SESSION 512
 #define MAX_CLIENT  64
 #define MAX_METHOD  64
 #define MAX_HOST    320
-#define MAX_PATH    1024
+#define MAX_PATH    768
 #define MAX_ENTRY   512
 #define MAX_ADDRESS 64
-#define MAX_TEXT    1024
+#define MAX_TEXT    768
 
 static const char *const action_names[] = {
 	[AUDIT_START] = "start", [AUDIT_STOP] = "stop", [AUDIT_RELOAD] = "reload",

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -127,13 +128,33 @@ static void test_other_statuses(void **state)
 	assert_string_equal(status_reason(431), "Head Too Large");
 }
 
+/* The manual has every code with the status of its answer. */
+static void test_manual(void **state)
+{
+	static char page[1 << 16];
+	(void)state;
+	FILE *f = fopen("egressd/egressd.8", "r"); /* run from the top of the tree */
+	assert_non_null(f);
+	page[fread(page, 1, sizeof(page) - 1, f)] = '\0';
+	fclose(f);
+	for (unsigned i = 0; i < CODE_COUNT; i++) {
+		const struct code_row *row = code_row((enum code)i);
+		char line[64];
+		if (row->status != 0)
+			snprintf(line, sizeof(line), "\n.It Cm %s No %u\n", row->name, row->status);
+		else
+			snprintf(line, sizeof(line), "\n.It Cm %s No \\-\n", row->name);
+		if (strstr(page, line) == NULL)
+			fail_msg("not in the manual:%s", line);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_contract),
-		cmocka_unit_test(test_rules_of_rows),
-		cmocka_unit_test(test_out_of_range),
-		cmocka_unit_test(test_other_statuses),
+		cmocka_unit_test(test_contract),     cmocka_unit_test(test_rules_of_rows),
+		cmocka_unit_test(test_out_of_range), cmocka_unit_test(test_other_statuses),
+		cmocka_unit_test(test_manual),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
