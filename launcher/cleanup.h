@@ -1,0 +1,27 @@
+/*
+ * cleanup.h - takes away what sessions leave in the engine and in ~/.prisoncode/run: at the end of
+ * a session its own, at the start of one what killed sessions left.
+ */
+#ifndef LAUNCHER_CLEANUP_H
+#define LAUNCHER_CLEANUP_H
+
+#include "rundir.h"
+#include "runner.h"
+
+/*
+ * Removes a session's containers (jail first) and networks by name. What is not there is fine.
+ * True when nothing of it is left.
+ */
+bool cleanup_engine(struct runner *runner, const char *session);
+
+/*
+ * Removes what sessions without a living launcher left: their folders, and whatever in the engine
+ * has our owner label. Costs nothing but a look at the folder when there is none. What the engine
+ * does not give up now is tried again at the next start.
+ */
+void cleanup_stale(struct runner *runner, const char *run);
+
+/* Gives up a session's folder; kept, without its secrets, when the engine still holds things. */
+void cleanup_rundir(struct rundir *dir, bool engine_clean);
+
+#endif

@@ -1,0 +1,121 @@
+/* runner.c - see runner.h. */
+#include <signal.h>
+#include <string.h>
+
+#include "engine.h"
+#include "runner.h"
+
+#define PATIENCE_MS 15000 /* after a signal, for docker commands that do not end */
+
+static const int signals[RUNNER_SIGNALS] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+static void end_waiting(struct runner *r, int signal)
+{
+	for (size_t i = 0; i < r->waiting_count; i++)
+		proc_signal(&r->waiting[i].proc, signal);
+}
+
+static void on_patience(uv_timer_t *timer)
+{
+	end_waiting(timer->data, SIGKILL);
+}
+
+static void on_signal(uv_signal_t *handle, int signal)
+{
+	struct runner *r = handle->data;
+	bool first = r->signal == 0;
+	if (first)
+		r->signal = signal;
+	if (r->on_signal != NULL) {
+		r->on_signal(r->arg, signal);
+		return;
+	}
+	if (r->stop_at_once)
+		end_waiting(r, SIGTERM);
+	if (!first && !r->cleaning)
+		end_waiting(r, SIGKILL); /* somebody insists */
+	else if (!uv_is_active((uv_handle_t *)&r->patience))
+		uv_timer_start(&r->patience, on_patience, PATIENCE_MS, 1000);
+}
+
+int runner_init(struct runner *r, struct fail *why)
+{
+	*r = (struct runner){ 0 };
+	signal(SIGPIPE, SIG_IGN); /* a message nobody reads is no reason to leave things behind */
+	if (uv_loop_init(&r->loop) != 0)
+		return fail_set(why, "cannot make an event loop");
+	uv_timer_init(&r->loop, &r->patience);
+	r->patience.data = r;
+	uv_unref((uv_handle_t *)&r->patience);
+	for (int i = 0; i < RUNNER_SIGNALS; i++) {
+		uv_signal_init(&r->loop, &r->handles[i]);
+		r->handles[i].data = r;
+		uv_signal_start(&r->handles[i], on_signal, signals[i]);
+		uv_unref((uv_handle_t *)&r->handles[i]);
+	}
+	return 0;
+}
+
+void runner_done(struct runner *r)
+{
+	uv_close((uv_handle_t *)&r->patience, NULL);
+	for (int i = 0; i < RUNNER_SIGNALS; i++)
+		uv_close((uv_handle_t *)&r->handles[i], NULL);
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&r->loop);
+}
+
+void runner_start(struct runner *r, struct step *steps, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		proc_start(&steps[i].proc, &r->loop, PROC_QUIET, steps[i].argv.v, NULL, NULL);
+}
+
+void runner_wait(struct runner *r, struct step *steps, size_t count)
+{
+	r->waiting = steps;
+	r->waiting_count = count;
+	for (size_t i = 0; i < count; i++)
+		while (steps[i].proc.running)
+			runner_turn(r);
+	r->waiting = NULL;
+	r->waiting_count = 0;
+}
+
+void runner_run(struct runner *r, struct step *steps, size_t count)
+{
+	runner_start(r, steps, count);
+	runner_wait(r, steps, count);
+}
+
+void runner_turn(struct runner *r)
+{
+	uv_run(&r->loop, UV_RUN_ONCE);
+}
+
+bool step_ok(const struct step *step)
+{
+	return step->proc.spawned && step->proc.status == 0;
+}
+
+int step_explain(const struct step *step, struct fail *why)
+{
+	const struct proc *p = &step->proc;
+	if (!p->spawned && (p->spawn_error == UV_ENOENT || p->spawn_error == UV_ENOTDIR))
+		return fail_set(why,
+				"docker not found: install Docker Engine 20.10 or later, or Docker "
+				"Desktop");
+	if (!p->spawned)
+		return fail_set(why, "cannot run docker: %s", uv_strerror(p->spawn_error));
+	if (p->status > 128 && *proc_errors(p) == '\0')
+		return fail_set(why, "docker could not %s: it was ended by signal %d", step->what,
+				p->status - 128);
+	engine_explain(step->what, proc_errors(p), why);
+	return -1;
+}
+
+void step_done(struct step *step)
+{
+	strv_done(&step->argv);
+	proc_done(&step->proc);
+}
