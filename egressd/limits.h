@@ -13,6 +13,7 @@
 #define LIMIT_TRAILERS    (8u << 10)  /* trailers are checksums and timings */
 #define LIMIT_PREFIX      16u         /* CR LF pairs before a request line (RFC 9112 2.2 asks for one) */
 #define LIMIT_CHUNK_LINE  256u        /* a chunk line's size, extension and end */
+#define LIMIT_INTERIM     64u         /* 1xx before one answer: progress notes, not a flood */
 #define LIMIT_CHUNK_DIGITS 16u        /* of a chunk size: 2^64 in hexadecimal */
 
 /* TLS. The largest real hellos (post-quantum key shares, many extensions) are under 4 KiB. */
