@@ -133,6 +133,7 @@ $(OBJ)/llhttp/%.o: $(LLHTTP_DIR)/%.c
 	$(Q)$(CC) $(CFLAGS) $(HARD) $(LLHTTP_CFLAGS) -c -o $@ $<
 
 # Tests may use cJSON as an oracle, whatever part they test. WRAP_<test> holds -Wl,--wrap options.
+WRAP_test_acl_alloc := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 define unit # part, libs
 $(OBJ)/unit/test_$(1)_%.o: tests/unit/test_$(1)_%.c
 	$$(call say,CC,$$<)
