@@ -134,6 +134,9 @@ $(OBJ)/llhttp/%.o: $(LLHTTP_DIR)/%.c
 
 # Tests may use cJSON as an oracle, whatever part they test. WRAP_<test> holds -Wl,--wrap options.
 WRAP_test_acl_alloc := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
+WRAP_ALLOC := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+WRAP_test_egressd_hosts := $(WRAP_ALLOC)
+WRAP_test_egressd_dns   := $(WRAP_ALLOC),--wrap=uv_now,--wrap=resolv_parse
 define unit # part, libs
 $(OBJ)/unit/test_$(1)_%.o: tests/unit/test_$(1)_%.c
 	$$(call say,CC,$$<)
