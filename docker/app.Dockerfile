@@ -44,9 +44,9 @@ ENV LANG=C.UTF-8
 WORKDIR /workspace
 CMD ["opencode"]
 ARG PACKAGES=
-RUN set -ef; [ -n "$PACKAGES" ] || exit 0; \
+RUN set -e; [ -n "$PACKAGES" ] || exit 0; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get update -q; \
-    apt-get install -qy --no-install-recommends -- $PACKAGES; \
+    set -f; apt-get install -qy --no-install-recommends -- $PACKAGES; set +f; \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +
