@@ -232,6 +232,12 @@ void exchange_on_eof(struct exchange *x, enum conn_side side)
 		end_upstream_gone(x);
 }
 
+void exchange_on_reset(struct exchange *x)
+{
+	if (x->down != DOWN_IDLE)
+		end_upstream_gone(x);
+}
+
 /* ---- up ----------------------------------------------------------------------------------------
  */
 
@@ -404,15 +410,13 @@ static void answer_body(struct exchange *x, const char *data, size_t len, struct
 		end_bad_answer(x, &err);
 		return;
 	}
-	x->status = x->final;
-	if (out->len == 0) {
-		if (!flush(x, body.at, body.len))
-			return;
-	} else {
+	if (out->len > 0) {
 		memmove(out->data + out->len, body.at, body.len);
-		if (!flush(x, out->data, out->len + body.len))
-			return;
+		body = (struct http_slice){ out->data, out->len + body.len };
 	}
+	if (!flush(x, body.at, body.len))
+		return;
+	x->status = x->final;
 	if (r == HTTP_BODY_DONE)
 		end_done(x, used < len);
 }

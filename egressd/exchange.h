@@ -30,6 +30,8 @@ void exchange_start(struct exchange *x, const struct http_head *head, const stru
  */
 size_t exchange_on_data(struct exchange *x, enum conn_side side, const char *data, size_t len);
 void exchange_on_eof(struct exchange *x, enum conn_side side);
+/* The upstream was reset: unlike an end of file, this ends no body that lasts until close. */
+void exchange_on_reset(struct exchange *x);
 void exchange_on_drained(struct exchange *x, enum conn_side side);
 
 /* Forget the exchange in flight, if any, without a word to conn. */
