@@ -13,6 +13,8 @@
 
 #include "acl.h"
 
+#define ORACLE __attribute__((unused)) static /* not every user needs all of it */
+
 struct oracle_entry {
 	char text[300];
 	unsigned line;
@@ -25,7 +27,7 @@ struct oracle_entry {
 };
 
 /* Is this address one that only an entry for itself opens? */
-static bool oracle_needs_entry(const struct acl_addr *addr)
+ORACLE bool oracle_needs_entry(const struct acl_addr *addr)
 {
 	char text[64];
 	const unsigned char *b = addr->bytes;
@@ -50,7 +52,7 @@ static bool oracle_needs_entry(const struct acl_addr *addr)
 	       strcmp(text, "fd00:ec2::254") == 0 || strncmp(text, "::ffff:", 7) == 0;
 }
 
-static bool oracle_same_bits(const unsigned char *a, const unsigned char *b, unsigned count)
+ORACLE bool oracle_same_bits(const unsigned char *a, const unsigned char *b, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
 		if ((a[i / 8] >> (7 - i % 8) & 1) != (b[i / 8] >> (7 - i % 8) & 1))
@@ -59,7 +61,7 @@ static bool oracle_same_bits(const unsigned char *a, const unsigned char *b, uns
 	return true;
 }
 
-static bool oracle_matches(const struct oracle_entry *e, const struct acl_host *host)
+ORACLE bool oracle_matches(const struct oracle_entry *e, const struct acl_host *host)
 {
 	if (e->is_addr != (host->kind == ACL_HOST_ADDR))
 		return false;
@@ -75,7 +77,7 @@ static bool oracle_matches(const struct oracle_entry *e, const struct acl_host *
 	return host->text[h - n - 1] == '.' && strcmp(host->text + h - n, e->name) == 0;
 }
 
-static bool oracle_opens(const struct oracle_entry *e, unsigned port, int method, bool vouch)
+ORACLE bool oracle_opens(const struct oracle_entry *e, unsigned port, int method, bool vouch)
 {
 	if (e->port != 0)
 		return e->port == port;
@@ -87,7 +89,7 @@ static bool oracle_opens(const struct oracle_entry *e, unsigned port, int method
 }
 
 /* Does a decide rather than b? Both match. */
-static bool oracle_before(const struct oracle_entry *a, const struct oracle_entry *b, bool opens_a,
+ORACLE bool oracle_before(const struct oracle_entry *a, const struct oracle_entry *b, bool opens_a,
 			  bool opens_b)
 {
 	if (opens_a != opens_b)
@@ -104,7 +106,7 @@ static bool oracle_before(const struct oracle_entry *a, const struct oracle_entr
 	return a->line < b->line;
 }
 
-static struct acl_decision oracle_ask(const struct oracle_entry *entries, size_t count,
+ORACLE struct acl_decision oracle_ask(const struct oracle_entry *entries, size_t count,
 				      const struct acl_host *host, unsigned port, int method,
 				      bool vouch)
 {
@@ -131,7 +133,7 @@ static struct acl_decision oracle_ask(const struct oracle_entry *entries, size_t
 	return ret;
 }
 
-static bool oracle_equal(const struct acl_decision *a, const struct acl_decision *b)
+ORACLE bool oracle_equal(const struct acl_decision *a, const struct acl_decision *b)
 {
 	return a->verdict == b->verdict && a->reason == b->reason && a->raw == b->raw &&
 	       a->line == b->line && a->entry_len == b->entry_len &&
@@ -139,7 +141,7 @@ static bool oracle_equal(const struct acl_decision *a, const struct acl_decision
 }
 
 /* An entry from its parts; text is how it is written into the list. */
-static struct oracle_entry oracle_name(unsigned line, const char *name, bool suffix, unsigned port)
+ORACLE struct oracle_entry oracle_name(unsigned line, const char *name, bool suffix, unsigned port)
 {
 	struct oracle_entry e = { .line = line, .is_suffix = suffix, .port = port };
 	snprintf(e.name, sizeof(e.name), "%s", name);
@@ -151,7 +153,7 @@ static struct oracle_entry oracle_name(unsigned line, const char *name, bool suf
 }
 
 /* prefix_len 999: the address alone. */
-static struct oracle_entry oracle_addr(unsigned line, int family, const unsigned char *bytes,
+ORACLE struct oracle_entry oracle_addr(unsigned line, int family, const unsigned char *bytes,
 				       unsigned prefix_len, unsigned port)
 {
 	struct oracle_entry e = { .line = line, .is_addr = true, .family = family, .port = port };
@@ -169,6 +171,49 @@ static struct oracle_entry oracle_addr(unsigned line, int family, const unsigned
 		snprintf(e.text, sizeof(e.text), family == 6 ? "[%s%s]:%u" : "%s%s:%u", text,
 			 length, port);
 	return e;
+}
+
+__attribute__((unused)) static const unsigned oracle_ports[] = { 0,    443, 80,    8443,
+								 1025, 22,  65535, 1024 };
+
+/* An entry that three bytes choose, of few names and networks, so that entries meet. */
+ORACLE struct oracle_entry oracle_choose(unsigned line, const unsigned char b[3])
+{
+	static const char *const names[] = {
+		"a", "b.a", "c.b.a", "d.c.b.a", "b", "a.b", "aa", "c.a"
+	};
+	static const unsigned char nets[8][16] = { { 10 },       { 127 },
+						   { 169, 254 }, { 0xfe, 0x80 },
+						   { 0xfd },     { 0x2a, 1 },
+						   { 0, 1 },     { 0, 0x64, 0xff, 0x9b } };
+	unsigned char bytes[16];
+	unsigned net = b[0] >> 4 & 7, port = oracle_ports[b[2] % 8];
+	int family = net < 3 ? 4 : 6;
+	if (b[0] >> 7)
+		return oracle_name(line, names[b[1] % 8], b[1] >> 7, port);
+	memcpy(bytes, nets[net], sizeof(bytes));
+	bytes[family == 4 ? 3 : 15] |= (unsigned char)(b[0] & 7);
+	bytes[family == 4 ? 2 : 12] |= (unsigned char)(b[0] & 8);
+	unsigned len = b[1] == 255 ? 999 : 1 + b[1] % (family == 4 ? 32 : 128);
+	return oracle_addr(line, family, bytes, len, port);
+}
+
+/* Do the set and the oracle say the same about a target, by both methods and in vetting? */
+ORACLE bool oracle_agrees(const struct oracle_entry *entries, size_t count, const struct acl *acl,
+			  const struct acl_host *host, unsigned port)
+{
+	for (int method = ACL_CONNECT; method <= ACL_HTTP; method++) {
+		struct acl_decision want = oracle_ask(entries, count, host, port, method, false);
+		struct acl_decision got =
+		    acl_decide(acl, host, (uint16_t)port, (enum acl_method)method);
+		if (!oracle_equal(&got, &want))
+			return false;
+	}
+	if (host->kind != ACL_HOST_ADDR)
+		return true;
+	struct acl_decision want = oracle_ask(entries, count, host, port, ACL_CONNECT, true);
+	struct acl_decision got = acl_vouch(acl, &host->addr, (uint16_t)port);
+	return oracle_equal(&got, &want);
 }
 
 #endif

@@ -284,23 +284,8 @@ static struct acl *compile_list(const struct list *list)
 static void compare(const struct list *list, const struct acl *acl, const struct acl_host *host,
 		    unsigned port)
 {
-	for (int method = ACL_CONNECT; method <= ACL_HTTP; method++) {
-		struct acl_decision want =
-		    oracle_ask(list->entries, list->count, host, port, method, false);
-		struct acl_decision got =
-		    acl_decide(acl, host, (uint16_t)port, (enum acl_method)method);
-		if (!oracle_equal(&got, &want))
-			fail_msg("%s:%u method %d: line %u verdict %d, oracle line %u verdict %d",
-				 host->text, port, method, got.line, (int)got.verdict, want.line,
-				 (int)want.verdict);
-	}
-	if (host->kind != ACL_HOST_ADDR)
-		return;
-	struct acl_decision want = oracle_ask(list->entries, list->count, host, port, 0, true);
-	struct acl_decision got = acl_vouch(acl, &host->addr, (uint16_t)port);
-	if (!oracle_equal(&got, &want))
-		fail_msg("vouch %s:%u: line %u verdict %d, oracle line %u verdict %d", host->text,
-			 port, got.line, (int)got.verdict, want.line, (int)want.verdict);
+	if (!oracle_agrees(list->entries, list->count, acl, host, port))
+		fail_msg("%s:%u is judged in two ways", host->text, port);
 }
 
 static uint32_t next_random(uint32_t *seed)
