@@ -351,6 +351,33 @@ static void test_answers(void **state)
 		check_vector(&answers[i], false);
 }
 
+/* What the scan must refuse by itself, whatever llhttp would say. */
+static void test_scan_alone(void **state)
+{
+	(void)state;
+	static const struct vector vectors[] = {
+		V("\rX" GET H "\r\n", 400, "another byte for LF before the request"),
+		V("GET http://h/ HTTP/1.1\rX" H "\r\n", 400, "and after the request line"),
+		V(GET "Host: h\rXY: z\r\n\r\n", 400, "and after a field"),
+		V(GET H "\rX", 400, "and after the empty line's CR"),
+		V(GET "Host: h\n\r\n", 400, "LF after a field"),
+		V(GET H "\n", 400, "LF as the empty line"),
+		V(GET H "X: a\r\n b\r\n\r\n", 400, "obs-fold"),
+		V(GET H "X : a\r\n\r\n", 400, "a blank before the colon"),
+		V(GET H ": a\r\n\r\n", 400, "an empty name"),
+		V(GET H "X: a\0\r\n\r\n", 400, "NUL"),
+		V("GET  http://h/ HTTP/1.1\r\n\r\n", 400, "two blanks"),
+		V("GET http://h/ HTTP/2.0\r\n\r\n", 400, "HTTP/2.0"),
+		V("GET http://h/ RTSP/1.0\r\n\r\n", 400, "RTSP"),
+		V("GET /\x80 HTTP/1.1\r\n\r\n", 400, "non-ASCII target"),
+	};
+	for (size_t i = 0; i < COUNT(vectors); i++) {
+		struct outcome o = find(vectors[i].text, vectors[i].len, true, 0);
+		if (o.r != HTTP_BAD || o.status != vectors[i].status)
+			fail_msg("%s", vectors[i].why);
+	}
+}
+
 /* Every byte value at every place of a small head: the scan and llhttp never disagree in a way that
  * lets one in that changes the lines of the message. */
 static void test_any_byte(void **state)
@@ -759,13 +786,21 @@ static void test_reasons(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),      cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_any_byte),      cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_field_limit),   cmocka_unit_test(test_error_names_target),
-		cmocka_unit_test(test_keep_alive),    cmocka_unit_test(test_framing),
-		cmocka_unit_test(test_methods),       cmocka_unit_test(test_websocket),
-		cmocka_unit_test(test_expect),        cmocka_unit_test(test_accept),
-		cmocka_unit_test(test_write_request), cmocka_unit_test(test_write_response),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_scan_alone),
+		cmocka_unit_test(test_any_byte),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_field_limit),
+		cmocka_unit_test(test_error_names_target),
+		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_framing),
+		cmocka_unit_test(test_methods),
+		cmocka_unit_test(test_websocket),
+		cmocka_unit_test(test_expect),
+		cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_write_request),
+		cmocka_unit_test(test_write_response),
 		cmocka_unit_test(test_reasons),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@ struct run {
 	enum http_body_result r;
 	size_t used, len;
 	unsigned status;
+	bool cut; /* it took the end of file to refuse it */
 	char out[OUT_MAX];
 };
 
@@ -70,6 +71,7 @@ static struct run *run_body(const struct http_head *head, enum http_framing out,
 	if (run.r == HTTP_BODY_MORE) {
 		run.r = http_body_eof(&body, &err);
 		run.status = err.status;
+		run.cut = run.r == HTTP_BODY_BAD;
 	}
 	http_body_done(&body);
 	return &run;
@@ -112,7 +114,7 @@ static size_t dechunk(const char *in, size_t len, char *out, size_t *ret_trailer
 	return n;
 }
 
-/* want NULL: refused. rest: bytes that do not belong to the body. */
+/* want NULL: refused, at the end of file only if rest is 1. rest: bytes that do not belong to it. */
 struct vector {
 	const char *text;
 	size_t len;
@@ -152,10 +154,10 @@ static const struct vector chunked[] = {
 	     "", "X: y\r\n", 0, "RFC 9110 6.5.1 and hop-by-hop fields stay behind"),
 	GOOD("0\r\nX-Hop: 1\r\nX-Other: 2\r\nx-last: 3\r\n\r\n", "", "X-Other: 2\r\n", 0,
 	     "what Connection names stays behind"),
-	BAD("", "nothing"),
-	BAD("5\r\nhell", "cut in the data"),
-	BAD("5\r\nhello\r\n", "no last chunk"),
-	BAD("5\r\nhello\r\n0\r\n", "no end of the trailers"),
+	CUT("", "nothing"),
+	CUT("5\r\nhell", "cut in the data"),
+	CUT("5\r\nhello\r\n", "no last chunk"),
+	CUT("5\r\nhello\r\n0\r\n", "no end of the trailers"),
 	BAD("\r\n0\r\n\r\n", "an empty size"),
 	BAD(" 5\r\nhello\r\n0\r\n\r\n", "a blank before the size"),
 	BAD("5 \r\nhello\r\n0\r\n\r\n", "a blank behind the size"),
@@ -188,6 +190,11 @@ static const struct vector chunked[] = {
 	BAD("5;\x7f\r\nhello\r\n0\r\n\r\n", "DEL in an extension"),
 	BAD("5;\x1b[\r\nhello\r\n0\r\n\r\n", "ESC in an extension"),
 	BAD("5;" E255 E255 E255 E255 "\r\nhello\r\n0\r\n\r\n", "a long extension"),
+	BAD("\r\n\r\n", "an empty size that looks like the end"),
+	BAD(";a\r\n\r\n", "no size but an extension"),
+	BAD("5\r\nhello\rX0\r\n\r\n", "another byte for LF after the data"),
+	BAD("5\r\nhelloX\n0\r\n\r\n", "another byte for CR after the data"),
+	BAD("0\rX\r\n", "another byte for LF after the size"),
 	BAD("0\r\nX : y\r\n\r\n", "a blank before a trailer's colon"),
 	BAD("0\r\nX: y\n\r\n", "LF after a trailer"),
 	BAD("0\r\nX: y\r\n z\r\n\r\n", "a folded trailer"),
@@ -226,6 +233,7 @@ static void check_vector(const struct vector *v, bool answer)
 			check_good(v, run);
 		else
 			assert_int_equal(run->status, answer ? 502 : 400);
+		assert_int_equal(run->cut, v->want == NULL && v->rest == 1);
 	}
 }
 
