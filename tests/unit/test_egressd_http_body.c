@@ -130,6 +130,10 @@ struct vector {
 	{                                                                                          \
 		text, sizeof(text) - 1, NULL, NULL, 0, why                                         \
 	}
+#define CUT(text, why)                                                                             \
+	{                                                                                          \
+		text, sizeof(text) - 1, NULL, NULL, 1, why                                         \
+	}
 #define E255 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
 static const struct vector chunked[] = {
