@@ -93,6 +93,14 @@ void runner_turn(struct runner *r)
 	uv_run(&r->loop, UV_RUN_ONCE);
 }
 
+void runner_poll(struct runner *r)
+{
+	uv_handle_t *any = (uv_handle_t *)&r->handles[0];
+	uv_ref(any); /* a loop with nothing to wait for would not look */
+	uv_run(&r->loop, UV_RUN_NOWAIT);
+	uv_unref(any);
+}
+
 bool step_ok(const struct step *step)
 {
 	return step->proc.spawned && step->proc.status == 0;

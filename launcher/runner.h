@@ -48,6 +48,9 @@ void runner_wait(struct runner *runner, struct step *steps, size_t count);
 /* Runs the loop until something has happened. */
 void runner_turn(struct runner *runner);
 
+/* Sees what has happened already, a signal for instance, and does not wait. */
+void runner_poll(struct runner *runner);
+
 bool step_ok(const struct step *step);                       /* ended with status 0 */
 int step_explain(const struct step *step, struct fail *why); /* why it did not; returns -1 */
 void step_done(struct step *step);

@@ -27,8 +27,9 @@
 #include "watch.h"
 
 #define READY_MS     10000 /* for the sidecar's first line; it takes 5 ms once its container runs */
+#define RETRY_MS     100   /* for a signal that came before the jail's container ran */
 #define ESCALATE_MS  10000 /* from a signal that should end the jail to the one that does */
-#define SUBNET_TRIES 20
+#define SUBNET_TRIES 10
 #define NOTICES_MAX  50
 
 enum jail_state { JAIL_NONE = 0, JAIL_RUNS, JAIL_ENDED };
@@ -230,6 +231,7 @@ static int choose_plan(struct session *s, unsigned attempt, struct fail *why)
 
 static int check_signal(struct session *s, struct fail *why)
 {
+	runner_poll(&s->runner);
 	return s->runner.signal == 0 ? 0
 				     : fail_set(why, "interrupted by signal %d", s->runner.signal);
 }
@@ -377,7 +379,7 @@ static bool read_new_list(struct session *s, struct list *ret)
 static void follow_list(struct session *s)
 {
 	struct list list;
-	if (!s->list_changed || s->killer.proc.running)
+	if (!s->list_changed || s->killer.proc.running || s->passing != 0)
 		return;
 	s->list_changed = false;
 	if (!read_new_list(s, &list))
@@ -429,8 +431,28 @@ static void pass_signal_on(struct session *s)
 	step_done(&s->killer);
 	s->killer = (struct step){ .what = "pass the signal on" };
 	engine_kill(s->plan.jail.name, signal_name(s->pass_on), &s->killer.argv);
+	s->passing = s->pass_on;
 	s->pass_on = 0;
 	runner_start(&s->runner, &s->killer, 1);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct session *s = timer->data;
+	if (s->pass_on == 0)
+		s->pass_on = s->passing;
+	s->passing = 0;
+}
+
+/* A signal may come between the start of docker's client and that of the jail. */
+static void check_passed(struct session *s)
+{
+	if (s->passing == 0 || s->killer.proc.running || uv_is_active((uv_handle_t *)&s->retry))
+		return;
+	if (s->killer.proc.status == 0)
+		s->passing = 0;
+	else
+		uv_timer_start(&s->retry, on_retry, RETRY_MS, 0);
 }
 
 /* One turn while the jail runs: signals, a jail that does not end, a sidecar that did. */
@@ -443,6 +465,7 @@ static void jail_turn(struct session *s, unsigned *escalations)
 		if (++*escalations > 1) /* the engine itself does not answer */
 			proc_signal(&s->jail.proc, SIGKILL);
 	}
+	check_passed(s);
 	pass_signal_on(s);
 	follow_list(s);
 	if (has_sidecar(s) && !s->stopping && !s->sidecar.proc.running) {
@@ -467,6 +490,7 @@ static void run_jail(struct session *s)
 	while (s->jail.proc.running)
 		jail_turn(s, &escalations);
 	uv_timer_stop(&s->timer);
+	uv_timer_stop(&s->retry);
 	s->jail_state = JAIL_ENDED;
 	s->runner.on_signal = NULL;
 	say_kept(s);
@@ -533,11 +557,6 @@ static void say_denials(struct session *s)
 	denials_done(&denials);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
-{
-	(void)handle;
-}
-
 /* Takes everything down that may be there, whatever came before. */
 static void take_down(struct session *s)
 {
@@ -560,7 +579,8 @@ static void take_down(struct session *s)
 		watch_stop(&s->watch);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		runner_wait(&s->runner, all[i], 1);
-	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+	uv_close((uv_handle_t *)&s->timer, NULL);
+	uv_close((uv_handle_t *)&s->retry, NULL);
 	runner_done(&s->runner);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		step_done(all[i]);
@@ -583,7 +603,8 @@ static int init(struct session *s, const struct start *start, struct fail *why)
 	if (rundir_new_id(s->id, why) != 0 || runner_init(&s->runner, why) != 0)
 		return -1;
 	uv_timer_init(&s->runner.loop, &s->timer);
-	s->timer.data = s;
+	uv_timer_init(&s->runner.loop, &s->retry);
+	s->timer.data = s->retry.data = s;
 	return 0;
 }
 

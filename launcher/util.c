@@ -83,6 +83,8 @@ static void make_printable(char *text)
 	for (char *p = text; *p != '\0'; p++) {
 		unsigned char c = (unsigned char)*p;
 		bool c1 = last == 0xc2 && c >= 0x80 && c < 0xa0;
+		if (c1)
+			p[-1] = '?';
 		if (c < 0x20 || c == 0x7f || c1)
 			*p = '?';
 		last = c;
