@@ -4,8 +4,6 @@
  */
 #include "../tests/unit/acl_oracle.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct oracle_entry entries[64];

@@ -194,7 +194,7 @@ ORACLE struct oracle_entry oracle_choose(unsigned line, const unsigned char b[3]
 	memcpy(bytes, nets[net], sizeof(bytes));
 	bytes[family == 4 ? 3 : 15] |= (unsigned char)(b[0] & 7);
 	bytes[family == 4 ? 2 : 12] |= (unsigned char)(b[0] & 8);
-	unsigned len = b[1] == 255 ? 999 : 1 + b[1] % (family == 4 ? 32 : 128);
+	unsigned len = b[1] == 255 ? 999u : 1u + b[1] % (family == 4 ? 32u : 128u);
 	return oracle_addr(line, family, bytes, len, port);
 }
 
