@@ -57,6 +57,8 @@ struct session {
 	struct step jail;
 	struct step killer; /* passes a signal to the jail or the sidecar */
 	int pass_on;        /* a signal that waits for the killer to be free */
+	int passing;        /* the one that the killer has, until it was delivered */
+	uv_timer_t retry;
 	unsigned interrupts;
 
 	uv_timer_t timer;
