@@ -124,7 +124,7 @@ void engine_connect(const struct plan *plan, struct strv *ret)
 
 void engine_start_sidecar(const struct plan *plan, struct strv *ret)
 {
-	ADD(ret, "docker", "start", "--attach", "--sig-proxy=false", plan->sidecar.name);
+	ADD(ret, "docker", "start", "--attach", plan->sidecar.name);
 }
 
 void engine_start_jail(const struct plan *plan, struct strv *ret)
