@@ -39,7 +39,9 @@ static int fail(struct http_error *err, unsigned status, const char *why,
 
 static char lower(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+	if (c >= 'A' && c <= 'Z')
+		return (char)(c | 0x20);
+	return c;
 }
 
 static bool starts_with(struct http_slice s, const char *text, size_t len)

@@ -39,7 +39,7 @@ static enum http_body_result feed_chunked(struct http_body *body, const char *da
 static int copy_names(struct http_body *body, const struct http_head *head);
 static enum http_body_result feed_trailers(struct http_body *body, const char *data, size_t len,
 					   size_t *ret_used, struct http_error *err);
-static size_t write_trailers(struct http_body *body, char *out);
+static char *write_trailers(struct http_body *body, char *out);
 
 static enum http_body_result bad(const struct http_body *body, struct http_error *err,
 				 const char *why)
@@ -192,6 +192,12 @@ static const char *framing_byte(struct http_body *body, char c)
 	return "the body is over";
 }
 
+static char *put(char *at, const char *text, size_t len)
+{
+	memcpy(at, text, len);
+	return at + len;
+}
+
 #define CHUNK_ROOM 20u /* of our own chunk line: 16 digits, CR LF */
 
 /* Give the data that was gathered at scratch + CHUNK_ROOM its frame, and the end when it is there.
@@ -205,16 +211,13 @@ static struct http_slice frame(struct http_body *body, char *scratch, size_t len
 		char line[CHUNK_ROOM + 1];
 		int n = snprintf(line, sizeof(line), "%zx\r\n", len);
 		at -= n;
-		memcpy(at, line, (size_t)n);
-		memcpy(end, "\r\n", 2);
-		end += 2;
+		put(at, line, (size_t)n);
+		end = put(end, "\r\n", 2);
 	}
 	if (body->state == BODY_DONE) {
-		memcpy(end, "0\r\n", 3);
-		end += 3;
-		end += write_trailers(body, end);
-		memcpy(end, "\r\n", 2);
-		end += 2;
+		end = put(end, "0\r\n", 3);
+		end = write_trailers(body, end);
+		end = put(end, "\r\n", 2);
 	}
 	return (struct http_slice){ at, (size_t)(end - at) };
 }
@@ -372,10 +375,9 @@ static bool is_named(const struct http_body *body, struct http_slice name)
 }
 
 /* Scanned lines: NAME ":" VALUE CR LF each, and an empty one at the end. */
-static size_t write_trailers(struct http_body *body, char *out)
+static char *write_trailers(struct http_body *body, char *out)
 {
 	const char *at = body->trailers, *end = at + body->trailers_len;
-	size_t len = 0;
 	while (end - at > 2) {
 		const char *line_end = memchr(at, '\r', (size_t)(end - at));
 		const char *colon = memchr(at, ':', (size_t)(end - at));
@@ -387,13 +389,10 @@ static size_t write_trailers(struct http_body *body, char *out)
 		at = line_end + 2;
 		if (is_forbidden(name) || is_named(body, name))
 			continue;
-		memcpy(out + len, name.at, name.len);
-		len += name.len;
-		memcpy(out + len, ": ", 2);
-		memcpy(out + len + 2, value.at, value.len);
-		len += value.len + 2;
-		memcpy(out + len, "\r\n", 2);
-		len += 2;
+		out = put(out, name.at, name.len);
+		out = put(out, ": ", 2);
+		out = put(out, value.at, value.len);
+		out = put(out, "\r\n", 2);
 	}
-	return len;
+	return out;
 }
