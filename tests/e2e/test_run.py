@@ -115,7 +115,7 @@ def test_configuration_and_key_are_read_only(home):
         for f in opencode.json new.json "$XDG_DATA_HOME/opencode/auth.json" /etc/opencode/opencode.json \
             /etc/opencode/new.json /etc/passwd /etc/resolv.conf /usr/local/bin/opencode /new; do
             if (echo x >>"$f") 2>/dev/null; then echo "wrote $f"; fi
-            if rm -f "$f" 2>/dev/null && [ ! -e "$f" ] && [ "${f##*/new*}" ]; then echo "removed $f"; fi
+            if [ -e "$f" ] && rm -f "$f" 2>/dev/null; then echo "removed $f"; fi
         done
         echo x >"$HOME/x" && echo x >/tmp/x && echo x >/workspace/x && echo writable as it should be
     """
@@ -149,7 +149,7 @@ def test_the_jail_has_no_rights(home):
 
 
 def test_exit_status_is_the_agents_own(home):
-    for status in (0, 1, 7, 125, 126, 127, 255):
+    for status in (7, 125, 127):  # 125 and 127 are also what docker itself ends with
         assert home.run("--bash", "-c", f"exit {status}").returncode == status
     assert home.run("--bash", "-c", "kill -TERM $$").returncode == 143
     assert home.run("--bash", "-c", "kill -KILL $$").returncode == 137
