@@ -176,8 +176,8 @@ class Egressd:
             if len(found) >= count:
                 return found[-1]
             assert time.monotonic() < end and self.process.poll() is None, \
-                f"no {count} audit lines with {want}; there is:\n" + \
-                "\n".join(map(str, self.audit()))
+                f"only {len(found)} of {count} audit lines with {want}; the last are:\n" + \
+                "\n".join(map(str, self.audit()[-8:]))
             time.sleep(0.005)
 
     # ---- requests
@@ -264,9 +264,10 @@ class Egressd:
         print("\n".join(self.stderr))
         try:
             with open(self.audit_path, errors="backslashreplace") as log:
-                print(log.read())
+                lines = log.read()
         except OSError:
-            print(self.stdout.decode("utf-8", "backslashreplace"))
+            lines = self.stdout.decode("utf-8", "backslashreplace")
+        print(lines if len(lines) < 10000 else f"{lines[:3000]}\n...\n{lines[-6000:]}")
 
 
 @pytest.fixture
@@ -318,10 +319,15 @@ def loopback():
 
 @pytest.fixture
 def origin():
-    """Starts an origin on a fresh loopback address: origin(HttpOrigin, port=443, ...)."""
+    """
+    Starts an origin on a fresh loopback address: origin(HttpOrigin, port=443, ...), or with a handler
+    of connections: origin(sink).
+    """
     running = []
 
     def start(kind=Origin, *args, host=None, port=0, **more):
+        if not isinstance(kind, type):
+            kind, args = Origin, (kind, *args)
         try:
             one = kind(*args, host=host or fresh_loopback(), port=port, **more)
         except PermissionError:
