@@ -167,6 +167,7 @@ static enum dns_heard heard_from_status(const struct dns_channel *channel, int s
 	case ARES_ECANCELLED: return DNS_HEARD_CLOSED;
 	case ARES_ECONNREFUSED:
 #ifdef ARES_FLAG_NO_DFLT_SVR
+		(void)channel;
 		return DNS_HEARD_NOTHING;
 #else
 		/* c-ares before 1.28 says so, too, when every one of several servers answered that

@@ -424,6 +424,7 @@ static void on_done(struct dns_wait *wait, struct pin *pin)
 	assert_false(inside_lookup);
 	a->calls++;
 	a->pin = pin_ref(pin);
+	uv_stop(&a->f->loop); /* a turn that told somebody does not wait for more */
 	if (a->then != NULL)
 		a->then(a);
 }
@@ -551,6 +552,17 @@ static void test_environment(void **state)
 	dns_clean_environment();
 	assert_null(getenv("LOCALDOMAIN"));
 	assert_null(getenv("RES_OPTIONS"));
+}
+
+/* Known at once, by a library that refuses such names (RFC 7686): told from the loop, not in 400 ms. */
+static void test_heard_before_asked(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t start = uv_hrtime();
+	struct pin *pin = look(f, "nx.onion");
+	assert_int_equal(pin->code, CODE_DNS_NXDOMAIN);
+	assert_true(uv_hrtime() - start < 200 * 1000000ull);
+	pin_unref(pin);
 }
 
 static void test_pinned(void **state)
@@ -1177,6 +1189,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_outcomes),
 		TEST(test_environment),
+		TEST(test_heard_before_asked),
 		TEST(test_pinned),
 		TEST(test_ttl_bounds),
 		TEST(test_failures_are_kept_5_s),
