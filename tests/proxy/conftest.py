@@ -197,7 +197,7 @@ class Egressd:
     def request(self, method, url, fields="", body=b"", version="1.1"):
         """One plain request on a connection of its own -> answer."""
         client = self.connect()
-        host = url.split("/")[2]
+        host = re.split("[/?]", url)[2]
         client.send(f"{method} {url} HTTP/{version}\r\nHost: {host}\r\n{fields}\r\n".encode() + body)
         answer = client.read_answer(method)
         client.close()
