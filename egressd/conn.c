@@ -287,9 +287,15 @@ static void conn_step(struct conn *c, const struct conn_event *ev)
 	abort();
 }
 
-static void step_deadline(struct conn *c)
+static void hello_is_late(struct conn *c)
 {
 	enum code why = CODE_INTERNAL;
+	enum tunnel_step step = tunnel_on_timeout(&c->tunnel, &why);
+	after_tunnel(c, step, why);
+}
+
+static void step_deadline(struct conn *c)
+{
 	switch (c->state) {
 	case CONN_HEAD:
 		if (conn_has_input(c))
@@ -302,7 +308,7 @@ static void step_deadline(struct conn *c)
 		if (!tunnel_owes_hello(&c->tunnel))
 			conn_fail(c, CODE_IDLE, 0, NULL);
 		else
-			after_tunnel(c, tunnel_on_timeout(&c->tunnel, &why), why);
+			hello_is_late(c);
 		return;
 	case CONN_EXCHANGE: conn_fail(c, CODE_IDLE, 0, NULL); return;
 	case CONN_REPLY: conn_close(c, CODE_DONE, false); return;
@@ -399,7 +405,8 @@ void conn_open_tunnel(struct conn *c)
 {
 	enum code why = CODE_INTERNAL;
 	c->state = CONN_TUNNEL;
-	after_tunnel(c, tunnel_open_upstream(&c->tunnel, &why), why);
+	enum tunnel_step step = tunnel_open_upstream(&c->tunnel, &why);
+	after_tunnel(c, step, why);
 }
 
 static void step_relay(struct conn *c, const struct conn_event *ev)
@@ -422,12 +429,14 @@ static void step_tunnel(struct conn *c, const struct conn_event *ev)
 	}
 	if (c->tunnel.guard == NULL)
 		return; /* the relay's pipes report by EV_MOVED */
-	if (ev->kind != EV_DRAINED)
-		after_tunnel(c, tunnel_on_read(&c->tunnel, ev->pipe, ev->n, ev->data, &why), why);
-	else if (ev->n < 0)
+	if (ev->kind == EV_DRAINED && ev->n < 0) {
 		conn_fail(c, CODE_UPSTREAM_CLOSED, 0, NULL);
-	else
-		after_tunnel(c, tunnel_on_drained(&c->tunnel, ev->pipe, &why), why);
+		return;
+	}
+	enum tunnel_step step = ev->kind == EV_DRAINED
+				    ? tunnel_on_drained(&c->tunnel, ev->pipe, &why)
+				    : tunnel_on_read(&c->tunnel, ev->pipe, ev->n, ev->data, &why);
+	after_tunnel(c, step, why);
 }
 
 /* ---- told from outside -------------------------------------------------------------------------- */
