@@ -104,8 +104,9 @@ static void test_examples(void **state)
 /* The worst of everything at once stays one valid line within the limit. */
 static void test_longest_line(void **state)
 {
-	static const char *const fills[] = { "a",  "\"",     "\x01", "\xff", "\xf0\x9f\x98\x80",
-					     "\n", ",\"x\":" };
+	static const char *const fills[] = { "a",    "\"",     "\x01",
+					     "\x1f", "\xff",   "\xf0\x9f\x98\x80",
+					     "\n",   ",\"x\":" };
 	(void)state;
 	for (size_t f = 0; f < COUNT(fills); f++) {
 		static char long_text[20001];
