@@ -55,6 +55,7 @@ enum flaw {
 	CIPHERS_NONE,
 	COMPRESSION_NONE,
 	BYTE_AFTER_EXTENSIONS,
+	EXTENSION_BEHIND,
 	EXTENSIONS_LONGER,
 	EXTENSION_LONGER,
 	EXTENSION_CUT,
@@ -162,6 +163,8 @@ static void build_message(struct bytes *b, const char *name, enum flaw flaw)
 	}
 	if (flaw == BYTE_AFTER_EXTENSIONS)
 		add_u8(&body, 0);
+	if (flaw == EXTENSION_BEHIND)
+		add(&body, "\x12\x34\0", 4);
 	add_u8(b, flaw == MESSAGE_TYPE ? 2 : 1);
 	size_t len = body.len + (flaw == MESSAGE_LONGER) - (flaw == MESSAGE_SHORTER);
 	add_u8(b, (unsigned)(len >> 16));
@@ -237,6 +240,7 @@ static const struct {
 	{ CIPHERS_ODD, "a.test", HELLO_NOT_TLS, NULL, "half a cipher suite" },
 	{ CIPHERS_NONE, "a.test", HELLO_NOT_TLS, NULL, "no cipher suite" },
 	{ COMPRESSION_NONE, "a.test", HELLO_NOT_TLS, NULL, "no compression method" },
+	{ EXTENSION_BEHIND, "a.test", HELLO_NOT_TLS, NULL, "an extension behind the list" },
 	{ BYTE_AFTER_EXTENSIONS, "a.test", HELLO_NOT_TLS, NULL, "a byte after the extensions" },
 	{ EXTENSIONS_LONGER, "a.test", HELLO_NOT_TLS, NULL, "extensions longer than the message" },
 	{ EXTENSION_LONGER, "a.test", HELLO_NOT_TLS, NULL, "extension longer than the rest" },
