@@ -45,14 +45,30 @@ def pytest_sessionstart(session):
                     "tests/with-engine make e2e", returncode=1)
     if not PRISONCODE.exists():
         pytest.exit(f"e2e: {PRISONCODE} is missing: run make first", returncode=1)
+    _foreign.extend(left_behind())
+
+
+def _labelled(*command):
+    found = docker(*command, "--filter", f"label={SESSION_LABEL}", "--format", "{{.Name}}"
+                   if command[0] == "network" else "{{.Names}}")
+    return [name for name in found.split() if name not in _foreign]
+
+
+_foreign = []  # what sessions that are not ours had in the engine before the first test
+
+
+def session_containers():
+    """The names of all containers of the tests' sessions, stopped ones too."""
+    return _labelled("ps", "--all")
+
+
+def session_networks():
+    return _labelled("network", "ls")
 
 
 def left_behind():
-    """Everything of any session that the engine still has."""
-    label = f"label={SESSION_LABEL}"
-    containers = docker("ps", "-a", "--filter", label, "--format", "container {{.Names}} {{.Status}}")
-    networks = docker("network", "ls", "--filter", label, "--format", "network {{.Name}}")
-    return containers.splitlines() + networks.splitlines()
+    """Everything of the tests' sessions that the engine still has."""
+    return session_containers() + session_networks()
 
 
 def wait_until(predicate, seconds, what):

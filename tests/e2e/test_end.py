@@ -1,12 +1,11 @@
 """How sessions end: signals, kills, several at once; nothing stays behind."""
 import json
+import os
 import signal
-import subprocess
-import time
 
 import pytest
 
-from conftest import SESSION_LABEL, docker, left_behind, wait_until
+from conftest import docker, left_behind, session_containers, wait_until
 
 
 def start_hanging_run(home, name):
@@ -36,7 +35,7 @@ def test_a_signal_ends_the_agent_and_its_status_says_so(home, sent, status):
 def test_ctrl_c_reaches_the_whole_process_group_and_ends_it(home):
     """A terminal's Ctrl-C goes to the docker client too."""
     process = start_hanging_run(home, "hang-group")
-    subprocess.run(["kill", "-INT", f"-{process.pid}"], check=True)
+    os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
 
@@ -54,9 +53,9 @@ def test_a_killed_launcher_is_cleaned_up_at_the_next_start(home):
 
 def test_a_start_beside_a_running_session_leaves_it_alone(home):
     process = start_sleeping_shell(home)
-    before = set(docker("ps", "--filter", f"label={SESSION_LABEL}", "--format", "{{.ID}}").split())
+    before = set(session_containers())
     assert home.run("--bash", "-c", "true").returncode == 0
-    after = set(docker("ps", "--filter", f"label={SESSION_LABEL}", "--format", "{{.ID}}").split())
+    after = set(session_containers())
     assert before and before <= after
     process.terminate()
     process.communicate(timeout=30)
@@ -92,9 +91,8 @@ def test_two_sessions_at_once_do_not_see_each_other(home, make_home, person):
 
 def sidecar_addresses():
     """The addresses at which jails reach their sidecars, by the proxy variable of each jail."""
-    names = docker("ps", "-q", "--filter", f"label={SESSION_LABEL}").split()
     found = {}
-    for container in json.loads(docker("inspect", *names)):
+    for container in json.loads(docker("inspect", *session_containers())):
         env = dict(e.split("=", 1) for e in container["Config"]["Env"] or [])
         if "HTTP_PROXY" in env:
             mounts = [m["Source"] for m in container["Mounts"]]
@@ -126,12 +124,8 @@ def test_a_dead_sidecar_closes_the_way_out(home):
               f"curl -s -m 5 http://{home.model_entry}/hello || echo closed")
     process = home.start("--bash", "-c", script)
     wait_until((home.workspace / "started").exists, 30, "the shell runs")
-    jail = [c for c in docker("ps", "--filter", f"label={SESSION_LABEL}",
-                              "--format", "{{.Names}} {{.Image}}").splitlines()
-            if "egressd" in c]
-    assert len(jail) == 1, jail
-    docker("kill", jail[0].split()[0])
-    time.sleep(0)
+    sidecar, = [name for name in session_containers() if name.endswith("-egressd")]
+    docker("kill", sidecar)
     home.write("go", "")
     out, err = process.communicate(timeout=60)
     assert out == "closed\n", err

@@ -15,7 +15,7 @@ import uuid
 
 import pytest
 
-from conftest import APP_IMAGE, ROOT, SESSION_LABEL, docker, wait_until
+from conftest import APP_IMAGE, ROOT, docker, session_networks, wait_until
 
 HERE = pathlib.Path(__file__).parent
 ETH_P_ALL = 3
@@ -114,9 +114,7 @@ class Running:
     """What a test needs to know of a running session."""
 
     def __init__(self):
-        names = docker("network", "ls", "--filter", f"label={SESSION_LABEL}",
-                       "--format", "{{.Name}}").split()
-        shown = json.loads(docker("network", "inspect", *names))
+        shown = json.loads(docker("network", "inspect", *session_networks()))
         self.inner, = [n for n in shown if n["Internal"]]
         self.outer, = [n for n in shown if not n["Internal"]]
         self.subnet = ipaddress.ip_network(self.inner["IPAM"]["Config"][0]["Subnet"])
@@ -223,7 +221,7 @@ def test_of_the_sidecar_only_the_proxys_port_answers(home):
         inner, outer = session.sidecar(session.inner), session.sidecar(session.outer)
         return [["tcp", inner, port, ""] for port in ports] + both([outer], 3128)
     assert_sealed(*from_jail(home, targets))
-    done = home.run("--bash", "-c", "curl -s -o /dev/null -w '%{http_code}' $HTTP_PROXY/")
+    done = home.run("--bash", "-c", "curl -s --noproxy '*' -o /dev/null -w '%{http_code}' $HTTP_PROXY/")
     assert done.stdout == "400", "the proxy's port itself answers"
 
 
