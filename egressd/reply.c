@@ -8,8 +8,6 @@
  */
 #include "reply.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "json.h"
@@ -22,13 +20,13 @@
 
 /* Text of bounded length; what does not fit is cut. */
 struct text {
-	char at[MESSAGE_MAX];
-	size_t len;
+	char *at;
+	size_t cap, len;
 };
 
 static void add(struct text *t, const char *from, size_t len)
 {
-	size_t room = sizeof(t->at) - t->len;
+	size_t room = t->cap - t->len;
 	size_t n = len < room ? len : room;
 	memcpy(t->at + t->len, from, n);
 	t->len += n;
@@ -37,6 +35,17 @@ static void add(struct text *t, const char *from, size_t len)
 static void add_str(struct text *t, const char *from)
 {
 	add(t, from, strlen(from));
+}
+
+static void add_uint(struct text *t, size_t value)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+	do {
+		digits[--at] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value > 0);
+	add(t, digits + at, sizeof(digits) - at);
 }
 
 /* The host alone where that opens the port already, else host:port. */
@@ -146,8 +155,8 @@ static size_t write_json(const struct reply *reply, const struct code_row *row,
 
 static size_t write_body(const struct reply *reply, const struct code_row *row, char *out)
 {
-	struct text message = { .len = 0 };
-	char line[HOST_PORT];
+	char space[MESSAGE_MAX], line[HOST_PORT];
+	struct text message = { .at = space, .cap = sizeof(space) };
 	size_t line_len = reply_add_line(reply, line);
 	write_message(&message, reply, row, line, line_len);
 	if (!reply->plain)
@@ -157,35 +166,35 @@ static size_t write_body(const struct reply *reply, const struct code_row *row, 
 	return message.len + 1;
 }
 
-/* Appends to a buffer that is large enough by construction: the pieces are ours and short. */
-static size_t __attribute__((format(printf, 3, 4)))
-append(char *out, size_t len, const char *format, ...)
+static void add_status(struct text *t, unsigned status, const char *reason)
 {
-	va_list args;
-	va_start(args, format);
-	int n = vsnprintf(out + len, REPLY_MAX - len, format, args);
-	va_end(args);
-	return n > 0 ? len + (size_t)n : len;
+	add_str(t, "HTTP/1.1 ");
+	add_uint(t, status);
+	add_str(t, " ");
+	add_str(t, reason);
+	add_str(t, "\r\nProxy-Status: egressd");
 }
 
-static size_t write_connection(const struct reply *reply, char *out, size_t len)
+static void end_head(struct text *t, const struct reply *reply)
 {
 	if (reply->close)
-		return append(out, len, "Connection: close\r\n");
-	if (reply->minor == 0)
-		return append(out, len, "Connection: keep-alive\r\n");
-	return len;
+		add_str(t, "Connection: close\r\n");
+	else if (reply->minor == 0)
+		add_str(t, "Connection: keep-alive\r\n");
+	add_str(t, "\r\n");
 }
 
 size_t reply_write(const struct reply *reply, char out[REPLY_MAX])
 {
 	const struct code_row *row = code_row(reply->code);
 	unsigned status = reply->status != 0 ? reply->status : row->status;
+	struct text t = { .at = out, .cap = REPLY_MAX };
 	if (status >= 200 &&
 	    status < 300) { /* the health check's: no body, no length (RFC 9110 8.6) */
-		size_t n = append(out, 0, "HTTP/1.1 %u %s\r\nProxy-Status: egressd\r\n", status,
-				  status_reason(status));
-		return append(out, write_connection(reply, out, n), "\r\n");
+		add_status(&t, status, status_reason(status));
+		add_str(&t, "\r\n");
+		end_head(&t, reply);
+		return t.len;
 	}
 	if (row->status == 0) { /* no answer goes with this code: never let it look like one */
 		row = code_row(CODE_INTERNAL);
@@ -193,18 +202,18 @@ size_t reply_write(const struct reply *reply, char out[REPLY_MAX])
 	}
 	char body[BODY_MAX];
 	size_t body_len = write_body(reply, row, body);
-	size_t len = append(
-	    out, 0,
-	    "HTTP/1.1 %u %s\r\nProxy-Status: egressd; error=%s\r\nContent-Type: %s\r\n"
-	    "Content-Length: %zu\r\nCache-Control: no-store\r\n",
-	    status, status == row->status ? row->reason : status_reason(status), row->proxy_error,
-	    reply->plain ? "text/plain; charset=utf-8" : "application/json", body_len);
+	add_status(&t, status, status == row->status ? row->reason : status_reason(status));
+	add_str(&t, "; error=");
+	add_str(&t, row->proxy_error);
+	add_str(&t, "\r\nContent-Type: ");
+	add_str(&t, reply->plain ? "text/plain; charset=utf-8" : "application/json");
+	add_str(&t, "\r\nContent-Length: ");
+	add_uint(&t, body_len);
+	add_str(&t, "\r\nCache-Control: no-store\r\n");
 	if (status == 405) /* RFC 9110 15.5.6 asks for the field */
-		len = append(out, len,
-			     "Allow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n");
-	len = append(out, write_connection(reply, out, len), "\r\n");
-	if (reply->head_only)
-		return len;
-	memcpy(out + len, body, body_len);
-	return len + body_len;
+		add_str(&t, "Allow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n");
+	end_head(&t, reply);
+	if (!reply->head_only)
+		add(&t, body, body_len);
+	return t.len;
 }
