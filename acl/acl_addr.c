@@ -140,6 +140,17 @@ static unsigned zero_run(const uint16_t group[8], unsigned *ret_start)
 	return best >= 2 ? best : 0;
 }
 
+static char *put_hex(char *at, unsigned value)
+{
+	static const char digits[16] = "0123456789abcdef";
+	unsigned shift = value > 0xfff ? 12 : value > 0xff ? 8 : value > 0xf ? 4 : 0;
+	for (;; shift -= 4) {
+		*at++ = digits[value >> shift & 0xf];
+		if (shift == 0)
+			return at;
+	}
+}
+
 static size_t v6_format(const uint8_t bytes[16], char *out)
 {
 	uint16_t group[8];
@@ -158,7 +169,7 @@ static size_t v6_format(const uint8_t bytes[16], char *out)
 		}
 		if (i > 0 && i != start + run)
 			*at++ = ':';
-		at += sprintf(at, "%x", (unsigned)group[i]);
+		at = put_hex(at, group[i]);
 	}
 	*at = '\0';
 	return (size_t)(at - out);

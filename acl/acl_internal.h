@@ -122,7 +122,8 @@ struct acl {
 
 #define ACL_PORT_ANY 0x10000u /* for acl_set_find: the earliest entry with a port */
 
-struct acl *acl_set_new(void);                                 /* NULL: no memory */
+/* text_len: bytes of the list, to make room in one go where that is enough. NULL: no memory. */
+struct acl *acl_set_new(size_t text_len);
 int acl_set_add(struct acl *acl, const struct acl_item *item); /* 0, or -1: no memory */
 int acl_set_index(
     struct acl *acl); /* once, after the last add; drops duplicates; 0, or -1: no memory */

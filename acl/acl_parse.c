@@ -691,7 +691,7 @@ int acl_parse(const char *text, size_t len, acl_diag_fn *diag, void *ctx, struct
 		fail_whole(diag, ctx, "the list is over 256 MiB: write fewer entries");
 		return -1;
 	}
-	struct acl *acl = acl_set_new();
+	struct acl *acl = acl_set_new(len);
 	int result = acl != NULL ? build(text, len, acl) : -1;
 	if (result < 0)
 		fail_whole(diag, ctx, "out of memory: the list was not loaded");

@@ -69,9 +69,43 @@ static unsigned count_labels(const char *name, size_t len)
 /* ---- building ----------------------------------------------------------------------------------
  */
 
-struct acl *acl_set_new(void)
+static int reserve_pool(struct acl *acl, size_t len)
 {
-	return calloc(1, sizeof(struct acl));
+	if (acl->pool_cap - acl->pool_len >= len)
+		return 0;
+	size_t cap = acl->pool_cap * 2 + len;
+	char *pool = realloc(acl->pool, cap);
+	if (pool == NULL)
+		return -1;
+	acl->pool = pool;
+	acl->pool_cap = cap;
+	return 0;
+}
+
+static int reserve_entries(struct acl *acl, size_t count)
+{
+	if (acl->cap - acl->count >= count)
+		return 0;
+	size_t cap = acl->cap * 2 + count;
+	struct acl_entry *entries = realloc(acl->entries, cap * sizeof(*entries));
+	if (entries == NULL)
+		return -1;
+	acl->entries = entries;
+	acl->cap = cap;
+	return 0;
+}
+
+/* Guesses that fit most lists. Pages that are never written cost no memory. */
+struct acl *acl_set_new(size_t text_len)
+{
+	struct acl *acl = calloc(1, sizeof(*acl));
+	if (acl == NULL)
+		return NULL;
+	if (reserve_pool(acl, 2 * text_len + 64) == 0 &&
+	    reserve_entries(acl, text_len / 16 + 16) == 0)
+		return acl;
+	acl_free(acl);
+	return NULL;
 }
 
 void acl_free(struct acl *acl)
@@ -84,40 +118,13 @@ void acl_free(struct acl *acl)
 	free(acl);
 }
 
-/* Room for len more bytes in the pool; 0 or -1. Pages that are never written cost no memory. */
-static int reserve_pool(struct acl *acl, size_t len)
-{
-	if (acl->pool_cap - acl->pool_len >= len)
-		return 0;
-	size_t cap = acl->pool_cap * 2 + len + 1024;
-	char *pool = realloc(acl->pool, cap);
-	if (pool == NULL)
-		return -1;
-	acl->pool = pool;
-	acl->pool_cap = cap;
-	return 0;
-}
-
-static int reserve_entry(struct acl *acl)
-{
-	if (acl->count < acl->cap)
-		return 0;
-	size_t cap = acl->cap * 2 + 16;
-	struct acl_entry *entries = realloc(acl->entries, cap * sizeof(*entries));
-	if (entries == NULL)
-		return -1;
-	acl->entries = entries;
-	acl->cap = cap;
-	return 0;
-}
-
 int acl_set_add(struct acl *acl, const struct acl_item *item)
 {
 	/* Most names are written in canonical form: then the key is a part of the text. */
 	size_t dot = item->kind == ACL_KIND_SUFFIX;
 	bool is_name = item->kind == ACL_KIND_NAME || item->kind == ACL_KIND_SUFFIX;
 	bool inside = is_name && memcmp(item->text + dot, item->key.bytes, item->key.len) == 0;
-	if (reserve_entry(acl) != 0 || reserve_pool(acl, item->len + item->key.len) != 0)
+	if (reserve_entries(acl, 1) != 0 || reserve_pool(acl, item->len + item->key.len) != 0)
 		return -1;
 	acl->entries[acl->count++] = (struct acl_entry){
 		.text = (uint32_t)acl->pool_len,

@@ -73,14 +73,17 @@ static void start(long fail_at, bool from_then_on)
 	heap.live = 0;
 }
 
-/* Grows each array several times; hosts with many ports make the table grow beyond its first size. */
+/*
+ * Every array outgrows its first size: short lines are more entries than guessed, short IPv6
+ * addresses have keys longer than their text, and names with two ports take four slots.
+ */
 static size_t make_list(char *text, size_t cap)
 {
 	size_t len =
 	    (size_t)snprintf(text, cap, "Upper.Case\n10.1.2.3/8\n.a.test\na.test\na.test\n");
 	for (unsigned i = 1; i < 300; i++)
-		len += (size_t)snprintf(text + len, cap - len, "p.test:%u\n.p.test:%u\n10.0.0.%u\n",
-					i, i, i % 256);
+		len += (size_t)snprintf(text + len, cap - len, "q%x\nq%x:1\n::%x\n2::%x\n", i, i,
+					i + 1, i);
 	return len;
 }
 
@@ -122,7 +125,7 @@ static void check_parse(bool from_then_on)
 		assert_int_equal(seen.line, 0);
 		assert_non_null(strstr(seen.text, "out of memory"));
 	}
-	assert_in_range(failures, 10, 100);
+	assert_in_range(failures, 8, 100); /* the set, three arrays, four times more room */
 }
 
 static void test_parse_one_failure(void **state)
@@ -181,7 +184,7 @@ static void test_file(void **state)
 			break;
 		failures++;
 	}
-	assert_in_range(failures, 11, 101);
+	assert_in_range(failures, 9, 101);
 	start(0, false);
 	fclose(out);
 	unlink(path);
