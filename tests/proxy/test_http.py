@@ -516,8 +516,10 @@ def test_an_early_refusal_reaches_a_sending_client(web):
     site = web()
     client = site.send("POST http://denied.test/ HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
     site.proxy.wait_audit(action="deny", code="not-listed")
-    for _ in range(60):
+    for _ in range(6):
         client.send(bytes(1000))
+        site.proxy.tunnel("other.test:443")  # by its answer those bytes have been read
+    client.send(bytes(54000))
     assert client.read_answer().code == "not-listed"
     client.half_close()
     assert client.sock.recv(1) == b""  # a reset would raise
