@@ -71,9 +71,10 @@ int start_env_names(const char *wanted, struct strv *ret, struct fail *why)
 	while (wanted != NULL && *wanted != '\0') {
 		size_t len = strcspn(wanted, ",");
 		cleanup_free char *raw = xstrndup(wanted, len);
-		const char *name = raw + strspn(raw, " ");
-		raw[strcspn(name, " ") + (size_t)(name - raw)] = '\0';
 		wanted += len + (wanted[len] == ',' ? 1 : 0);
+		const char *name = raw + strspn(raw, " ");
+		while (len > 0 && raw[len - 1] == ' ')
+			raw[--len] = '\0';
 		if (*name == '\0')
 			continue;
 		if (!is_env_name(name))

@@ -1,0 +1,256 @@
+/*
+ * The plan and its words for docker. What a session looks like is also tested through the program
+ * (tests/launcher); here stand the odd values.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine.h"
+#include "plan.h"
+
+static const struct {
+	const char *from;
+	bool writable;
+	const char *mount;
+	const char *why;
+} mounts[] = {
+	{ "/a/b", true, "type=bind,src=/a/b,dst=/x", "plain" },
+	{ "/a/b", false, "type=bind,src=/a/b,dst=/x,readonly", "read-only" },
+	{ "/a b/:c=d", true, "type=bind,src=/a b/:c=d,dst=/x", "blanks, colons, equal signs" },
+	{ "/a,readonly", true, "type=bind,\"src=/a,readonly\",dst=/x", "a comma is no option" },
+	{ "/a\"b", true, "type=bind,\"src=/a\"\"b\",dst=/x", "a quote is doubled" },
+	{ "/a\nb", true, "type=bind,\"src=/a\nb\",dst=/x", "a line end" },
+	{ "/'$(id)`", true, "type=bind,src=/'$(id)`,dst=/x", "no shell reads it" },
+	{ "/\",dst=/etc,\"", false, "type=bind,\"src=/\"\",dst=/etc,\"\"\",dst=/x,readonly",
+	  "no way out of the field" },
+};
+
+static void test_mounts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+		char *mount = engine_mount(mounts[i].from, "/x", mounts[i].writable);
+		assert_string_equal(mount, mounts[i].mount);
+		free(mount);
+	}
+}
+
+static char *const no_args[] = { NULL };
+static const struct strv nothing = { 0 };
+
+static struct plan_facts facts(void)
+{
+	struct plan_facts f = {
+		.session = "S",
+		.owner = "O",
+		.run_dir = "/r",
+		.state_dir = "/s",
+		.audit_file = "/a.jsonl",
+		.workspace = "/w",
+		.args = no_args,
+		.uid = 12,
+		.gid = 34,
+		.env_names = &nothing,
+		.never = &nothing,
+	};
+	net4_parse("10.213.5.16/28", &f.subnet);
+	return f;
+}
+
+static bool has_pair(const struct strv *argv, const char *option, const char *value)
+{
+	for (size_t i = 0; i + 1 < argv->n; i++)
+		if (strcmp(argv->v[i], option) == 0 && strcmp(argv->v[i + 1], value) == 0)
+			return true;
+	return false;
+}
+
+static void test_addresses(void **state)
+{
+	(void)state;
+	struct plan_facts f = facts();
+	struct plan p;
+	plan_make(&f, &p);
+	assert_int_equal(p.networks_count, 2);
+	assert_string_equal(p.sidecar_jail_address, "10.213.5.18");
+	assert_string_equal(p.sidecar.address, "10.213.5.26");
+	assert_string_equal(p.jail.address, "10.213.5.19");
+	assert_string_equal(p.jail.user, "12:34");
+	assert_string_equal(p.sidecar.user, "12:34");
+	struct strv argv = { 0 };
+	engine_network_create(&p, &p.networks[1], &argv);
+	assert_true(has_pair(&argv, "--subnet", "10.213.5.16/29"));
+	strv_done(&argv);
+	engine_network_create(&p, &p.networks[0], &argv);
+	assert_true(has_pair(&argv, "--subnet", "10.213.5.24/29"));
+	strv_done(&argv);
+	plan_done(&p);
+}
+
+/* What a jail never gets, whatever the facts are. */
+static void test_sealed_in_every_mode(void **state)
+{
+	(void)state;
+	for (unsigned bits = 0; bits < 32; bits++) {
+		struct plan_facts f = facts();
+		struct plan p;
+		struct strv argv = { 0 };
+		f.bash = bits & 1;
+		f.unrestricted = bits & 2;
+		f.tty = bits & 4;
+		f.has_hooks = bits & 8;
+		f.memory = bits & 16 ? "1g" : NULL;
+		plan_make(&f, &p);
+		engine_create(&p, &p.jail, &argv);
+		assert_true(has_pair(&argv, "--cap-drop", "ALL"));
+		assert_true(has_pair(&argv, "--security-opt", "no-new-privileges"));
+		assert_true(strv_has(&argv, "--read-only"));
+		assert_true(has_pair(&argv, "--network",
+				     f.unrestricted ? "prisoncode-S-out" : "prisoncode-S-net"));
+		assert_int_equal(strv_has(&argv, "--tty"), f.tty);
+		assert_int_equal(has_pair(&argv, "--memory", "1g"), f.memory != NULL);
+		assert_int_equal(
+		    has_pair(&argv, "--mount",
+			     "type=bind,src=/w/.git/hooks,dst=/workspace/.git/hooks,readonly"),
+		    f.has_hooks);
+		assert_int_equal(has_pair(&argv, "--dns", "0.0.0.0"), !f.unrestricted);
+		assert_int_equal(p.has_sidecar, !f.unrestricted);
+		strv_done(&argv);
+		plan_done(&p);
+	}
+}
+
+/* Words of the user come after the image's name: none of them is an option of docker. */
+static void test_arguments_are_behind_the_image(void **state)
+{
+	(void)state;
+	static char *const args[] = { (char *)"--privileged", (char *)"-v", (char *)"/:/host",
+				      NULL };
+	struct plan_facts f = facts();
+	struct plan p;
+	struct strv argv = { 0 };
+	f.args = args;
+	plan_make(&f, &p);
+	engine_create(&p, &p.jail, &argv);
+	assert_int_equal(argv.n >= 5, 1);
+	assert_string_equal(argv.v[argv.n - 5], PLAN_APP_IMAGE);
+	assert_string_equal(argv.v[argv.n - 4], "opencode");
+	for (size_t i = 0; i + 5 < argv.n; i++)
+		assert_string_not_equal(argv.v[i], PLAN_APP_IMAGE);
+	strv_done(&argv);
+	plan_done(&p);
+}
+
+static const struct {
+	const char *errors;
+	const char *part;
+} explained[] = {
+	{ "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker "
+	  "daemon "
+	  "running?\n",
+	  "the Docker daemon does not answer" },
+	{ "docker: Cannot connect to the Docker daemon at tcp://x. Is the docker daemon "
+	  "running?.\nSee "
+	  "'docker run --help'.\n",
+	  "the Docker daemon does not answer" },
+	{ "Got permission denied while trying to connect to the Docker daemon socket at "
+	  "unix:///var/run/docker.sock: Get \"http\": dial unix /var/run/docker.sock: connect: "
+	  "permission denied\n",
+	  "no permission to use Docker" },
+	{ "WARNING: x\nError response from daemon: no space left on device\n",
+	  "docker could not do it: Error response from daemon: no space left on device" },
+	{ "Error response from daemon: A\nError: failed to start containers: c\n",
+	  "docker could not do it: Error response from daemon: A" },
+	{ "", "docker could not do it: it gave no reason" },
+	{ "\033[31mboom\n", "docker could not do it: ?[31mboom" },
+};
+
+static void test_explained(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(explained) / sizeof(explained[0]); i++) {
+		struct fail why;
+		engine_explain("do it", explained[i].errors, &why);
+		if (strstr(why.text, explained[i].part) == NULL || strchr(why.text, '\n') != NULL)
+			fail_msg("row %zu: %s", i, why.text);
+	}
+}
+
+static void test_missing_image(void **state)
+{
+	(void)state;
+	/* 20.10, 26, 28, podman */
+	static const char *const said[] = {
+		"Error: No such image: prisoncode:latest\n",
+		"Error response from daemon: No such image: prisoncode:latest\n",
+		"error: no such image: prisoncode:latest\n",
+		"Error: prisoncode:latest: image not known\n",
+	};
+	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+		assert_true(engine_says_no_image(said[i], PLAN_APP_IMAGE));
+		assert_false(engine_says_no_image(said[i], PLAN_SIDECAR_IMAGE));
+	}
+	assert_false(engine_says_no_image("Error: No such container: x\n", PLAN_APP_IMAGE));
+	assert_false(engine_says_no_image("", PLAN_APP_IMAGE));
+}
+
+static void test_info(void **state)
+{
+	(void)state;
+	static const char text[] = "{\"MemTotal\":4096,\"MemoryLimit\":false,\"PidsLimit\":true,"
+				   "\"SecurityOptions\":[\"name=seccomp\",\"name=rootless\"]}";
+	struct engine_facts f;
+	engine_parse_info(text, strlen(text), &f);
+	assert_true(f.known && f.rootless && !f.memory_limit && f.pids_limit);
+	assert_int_equal(f.memory_bytes, 4096);
+	static const char *const bad[] = {
+		"",
+		"[]",
+		"x",
+		"{",
+		"null",
+		"{\"MemTotal\":-1,\"SecurityOptions\":[1,{}]}",
+		"{\"MemTotal\":\"x\",\"SecurityOptions\":{\"a\":\"name=rootless\"}}"
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		engine_parse_info(bad[i], strlen(bad[i]), &f);
+		assert_true(!f.rootless && f.memory_limit && f.pids_limit && f.memory_bytes == 0);
+	}
+}
+
+static void test_end(void **state)
+{
+	(void)state;
+	struct engine_end e;
+	assert_true(engine_parse_end("false true 137 2026-11-25T05:00:00.1Z\n", &e));
+	assert_true(e.started && !e.running && e.oom_killed && e.status == 137);
+	assert_true(engine_parse_end("false false 0 0001-01-01T00:00:00Z\n", &e));
+	assert_false(e.started);
+	assert_true(engine_parse_end("true false 0 2026-11-25T05:00:00Z", &e) && e.running);
+	static const char *const bad[] = {
+		"", "x", "false", "false false", "false false x y", "false false 1"
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(engine_parse_end(bad[i], &e));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mounts),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_sealed_in_every_mode),
+		cmocka_unit_test(test_arguments_are_behind_the_image),
+		cmocka_unit_test(test_explained),
+		cmocka_unit_test(test_missing_image),
+		cmocka_unit_test(test_info),
+		cmocka_unit_test(test_end),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
