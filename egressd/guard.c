@@ -75,6 +75,8 @@ const char *guard_sni(const struct guard *g)
 
 static int hold(struct held *h, const void *data, size_t len)
 {
+	if (len == 0)
+		return 0;
 	if (len > h->cap - h->len) {
 		size_t cap = h->cap == 0 ? 1024 : h->cap;
 		while (cap - h->len < len)
