@@ -12,13 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ACL_NAME_MAX  253  /* RFC 1035 2.3.4, without the root's trailing dot */
-#define ACL_LABEL_MAX 63   /* RFC 1035 2.3.4 */
-#define ACL_LINE_MAX  1024 /* bytes of one line, its end not counted: longer is no entry but an accident */
+#define ACL_NAME_MAX  253 /* RFC 1035 2.3.4, without the root's trailing dot */
+#define ACL_LABEL_MAX 63  /* RFC 1035 2.3.4 */
+#define ACL_LINE_MAX                                                                               \
+	1024 /* bytes of one line, its end not counted: longer is no entry but an accident */
 
 /* An IPv4 or IPv6 address. A v4-mapped IPv6 address (::ffff:a.b.c.d) is never stored as such. */
 struct acl_addr {
-	uint8_t family;   /* 4 or 6 */
+	uint8_t family;    /* 4 or 6 */
 	uint8_t bytes[16]; /* the first 4 or all 16 count; the rest is zero */
 };
 
@@ -27,9 +28,9 @@ enum acl_host_kind { ACL_HOST_NONE = 0, ACL_HOST_NAME, ACL_HOST_ADDR };
 /* The one canonical form of a host: what is matched, looked up, dialled, logged, compared with SNI. */
 struct acl_host {
 	enum acl_host_kind kind;
-	struct acl_addr addr;         /* for ACL_HOST_ADDR */
-	uint8_t len;                  /* of text */
-	char text[ACL_NAME_MAX + 1];  /* NUL-terminated: lower-case name without trailing dot, dotted
+	struct acl_addr addr;        /* for ACL_HOST_ADDR */
+	uint8_t len;                 /* of text */
+	char text[ACL_NAME_MAX + 1]; /* NUL-terminated: lower-case name without trailing dot, dotted
 	                                 quad, or RFC 5952 IPv6 text without brackets */
 };
 
@@ -59,7 +60,7 @@ enum acl_special {
 	ACL_SPECIAL_UNSPECIFIED,
 	ACL_SPECIAL_LINK_LOCAL,
 	ACL_SPECIAL_MULTICAST,
-	ACL_SPECIAL_METADATA,    /* 169.254.169.254, fd00:ec2::254, 100.100.100.200 */
+	ACL_SPECIAL_METADATA, /* 169.254.169.254, fd00:ec2::254, 100.100.100.200 */
 };
 enum acl_special acl_addr_special(const struct acl_addr *addr);
 
@@ -79,9 +80,9 @@ struct acl; /* the compiled, immutable set */
 struct acl_decision {
 	enum acl_verdict verdict;
 	enum acl_reason reason;
-	bool raw;           /* allowed by an entry with a port other than 443: a tunnel is relayed unread */
-	unsigned line;      /* 0: no entry */
-	const char *entry;  /* NULL: no entry */
+	bool raw; /* allowed by an entry with a port other than 443: a tunnel is relayed unread */
+	unsigned line;     /* 0: no entry */
+	const char *entry; /* NULL: no entry */
 	size_t entry_len;
 };
 
@@ -92,7 +93,7 @@ struct acl_decision {
  * first, earlier line first. Never fails.
  */
 struct acl_decision acl_decide(const struct acl *acl, const struct acl_host *host, uint16_t port,
-                               enum acl_method method);
+			       enum acl_method method);
 
 /*
  * Does an address entry vouch for dialling this address on this port, for a name that is listed

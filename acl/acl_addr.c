@@ -154,7 +154,7 @@ static char *put_hex(char *at, unsigned value)
 static size_t v6_format(const uint8_t bytes[16], char *out)
 {
 	uint16_t group[8];
-	for (unsigned i = 0; i < 8; i++)
+	for (size_t i = 0; i < 8; i++)
 		group[i] = (uint16_t)(bytes[2 * i] << 8 | bytes[2 * i + 1]);
 	unsigned start = 8, run = zero_run(group, &start);
 	if (run == 0)

@@ -21,7 +21,7 @@ static void show(const char *text, size_t len, char out[SHOWN_MAX + 8])
 		else
 			used += (size_t)sprintf(out + used, "\\x%02x", (unsigned)c);
 	}
-	strcpy(out + used, i < len ? "..." : "");
+	memcpy(out + used, i < len ? "..." : "\0\0\0", 4);
 }
 
 void acl_report(struct acl_sink *sink, enum acl_severity severity, unsigned line, size_t column,
