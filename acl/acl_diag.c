@@ -39,6 +39,7 @@ void acl_report(struct acl_sink *sink, enum acl_severity severity, unsigned line
 	}
 	va_list args;
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): said of any file after the first */
 	vsnprintf(text + used, sizeof(text) - used, format, args);
 	va_end(args);
 	struct acl_diag diag = {

@@ -182,13 +182,37 @@ static void test_standard_input(void **state)
 	close(saved);
 }
 
+/* The example of the manual page is a list without a mistake. Run from the top of the tree. */
+static void test_manual_example(void **state)
+{
+	static char list[4096], out[4096];
+	char line[256];
+	bool inside = false;
+	size_t len = 0;
+	(void)state;
+	FILE *f = fopen("acl/prisoncode-domains.5", "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		const char *text = strncmp(line, "\\&", 2) == 0 ? line + 2 : line;
+		if (strncmp(line, ".Ed", 3) == 0)
+			inside = false;
+		if (inside)
+			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s", text);
+		if (strncmp(line, ".Bd -literal", 12) == 0)
+			inside = true;
+	}
+	fclose(f);
+	write_list(list, len);
+	assert_int_equal(load(path, out, sizeof(out)), 8);
+	assert_string_equal(out, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_messages),
-		cmocka_unit_test(test_unreadable),
-		cmocka_unit_test(test_read),
-		cmocka_unit_test(test_standard_input),
+		cmocka_unit_test(test_messages),       cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_read),           cmocka_unit_test(test_standard_input),
+		cmocka_unit_test(test_manual_example),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
