@@ -201,6 +201,11 @@ int list_reload(const struct paths *paths, struct strv *diags, struct list *ret,
 	return r;
 }
 
+const char *list_template(void)
+{
+	return template_text;
+}
+
 void list_done(struct list *list)
 {
 	free(list->text);

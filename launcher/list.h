@@ -24,6 +24,9 @@ int list_load(const struct paths *paths, FILE *out, struct list *ret, struct fai
 /* The same for a change in a running session: nothing is written, the diagnostics go to *diags. */
 int list_reload(const struct paths *paths, struct strv *diags, struct list *ret, struct fail *why);
 
+/* The text of the template, for whoever makes the file. Static. */
+const char *list_template(void);
+
 void list_done(struct list *list);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "commands.h"
 #include "options.h"
 #include "session.h"
 
@@ -23,9 +24,9 @@ static int act(const struct options *options, int *ret_status, struct fail *why)
 	case ACTION_RUN: return run(options, ret_status, why);
 	case ACTION_REINSTALL: return session_reinstall(options->dry_run, why);
 	case ACTION_HELP: options_help(stdout); return 0;
-	case ACTION_ALLOW:
-	case ACTION_DENIED:
-	case ACTION_DOCTOR: break; /* options_parse() refuses them */
+	case ACTION_ALLOW: return cmd_allow(options, why);
+	case ACTION_DENIED: return cmd_denied(options, why);
+	case ACTION_DOCTOR: return cmd_doctor(options, ret_status, why);
 	}
 	return fail_set(why, "not available in this version");
 }

@@ -32,9 +32,12 @@ static const struct row rows[] = {
 	{ "protect", 0, KIND_ABSENT, FLAG_NONE, ACTION_RUN, false, "", NULL },
 	{ "reinstall", 'r', KIND_COMMAND, FLAG_NONE, ACTION_REINSTALL, false, "",
 	  "rebuild the images with the current package list" },
-	{ "allow", 0, KIND_ABSENT, FLAG_NONE, ACTION_ALLOW, true, " ENTRY...", NULL },
-	{ "denied", 0, KIND_ABSENT, FLAG_NONE, ACTION_DENIED, true, " [-f] [--json]", NULL },
-	{ "doctor", 0, KIND_ABSENT, FLAG_NONE, ACTION_DOCTOR, false, "", NULL },
+	{ "allow", 0, KIND_COMMAND, FLAG_NONE, ACTION_ALLOW, true, " ENTRY...",
+	  "check each ENTRY and append it to domains.txt" },
+	{ "denied", 0, KIND_COMMAND, FLAG_NONE, ACTION_DENIED, true, " [-f] [--json]",
+	  "what was denied in this directory's latest session" },
+	{ "doctor", 0, KIND_COMMAND, FLAG_NONE, ACTION_DOCTOR, false, "",
+	  "check everything a session needs; say what to do" },
 	{ "help", 'h', KIND_COMMAND, FLAG_NONE, ACTION_HELP, true, "", "print this" },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -67,16 +70,35 @@ static void set_flag(struct options *options, enum flag flag)
 	}
 }
 
-static int check_command(const struct options *options, const struct row *row, struct fail *why)
+/* --denied has options of its own. */
+static int parse_denied(struct options *options, struct fail *why)
+{
+	for (size_t i = 0; i < options->args_count; i++) {
+		const char *arg = options->args[i];
+		if (strcmp(arg, "-f") == 0)
+			options->follow = true;
+		else if (strcmp(arg, "--json") == 0)
+			options->json = true;
+		else
+			return fail_set(why, "--denied takes -f and --json, not '%s'", arg);
+	}
+	return 0;
+}
+
+static int check_command(struct options *options, const struct row *row, struct fail *why)
 {
 	if (row->action == ACTION_HELP)
 		return 0;
 	if (!row->takes_args && options->args_count > 0)
 		return fail_set(why, "--%s takes no arguments: '%s'", row->name, options->args[0]);
-	if (options->bash || options->unrestricted)
+	bool dry = options->dry_run && row->action != ACTION_REINSTALL;
+	if (options->bash || options->unrestricted || dry)
 		return fail_set(why, "--%s has no meaning with --%s",
-				options->bash ? "bash" : "unrestricted-network", row->name);
-	return 0;
+				options->bash           ? "bash"
+				: options->unrestricted ? "unrestricted-network"
+							: "dry-run",
+				row->name);
+	return row->action == ACTION_DENIED ? parse_denied(options, why) : 0;
 }
 
 int options_parse(int argc, char **argv, struct options *ret, struct fail *why)

@@ -105,24 +105,24 @@ bool start_is_memory(const char *text)
 	return value << shift >> shift == value && value << shift >= 64ull << 20;
 }
 
-static int check_limits(struct start *s, struct fail *why)
+int start_limits(const char **ret_memory, const char **ret_pids, struct fail *why)
 {
-	s->memory = env("PRISONCODE_MEMORY");
-	s->pids = env("PRISONCODE_PIDS");
-	if (s->memory != NULL && !start_is_memory(s->memory))
+	*ret_memory = env("PRISONCODE_MEMORY");
+	*ret_pids = env("PRISONCODE_PIDS");
+	if (*ret_memory != NULL && !start_is_memory(*ret_memory))
 		return fail_set(
 		    why, "PRISONCODE_MEMORY: '%s' is no size: write 4g or 900m (at least 64m)",
-		    s->memory);
-	if (s->pids == NULL)
+		    *ret_memory);
+	if (*ret_pids == NULL)
 		return 0;
-	size_t len = strspn(s->pids, "0123456789");
-	long value = strtol(s->pids, NULL, 10);
-	if (s->pids[len] != '\0' || len > 7 || value < 24)
+	size_t len = strspn(*ret_pids, "0123456789");
+	long value = strtol(*ret_pids, NULL, 10);
+	if ((*ret_pids)[len] != '\0' || len > 7 || value < 24)
 		return fail_set(
 		    why,
 		    "PRISONCODE_PIDS: '%s' is no number of processes: write 24 (opencode's "
 		    "least) or more",
-		    s->pids);
+		    *ret_pids);
 	return 0;
 }
 
@@ -180,7 +180,7 @@ int start_check(const struct options *options, struct start *ret, struct fail *w
 	if (paths_init(&ret->paths, why) != 0 || check_files(ret, why) != 0 ||
 	    packages_load(ret->paths.packages, &ret->packages, ret->packages_hash, why) != 0 ||
 	    start_env_names(env("PRISONCODE_ENV"), &ret->env_names, why) != 0 ||
-	    check_limits(ret, why) != 0)
+	    start_limits(&ret->memory, &ret->pids, why) != 0)
 		return -1;
 	for (size_t i = 0; i < ret->workspace.notes.n; i++) {
 		cleanup_free char *note = text_printable(ret->workspace.notes.v[i]);

@@ -36,6 +36,9 @@ void start_done(struct start *start);
  */
 int start_env_names(const char *wanted, struct strv *ret, struct fail *why);
 
+/* PRISONCODE_MEMORY and PRISONCODE_PIDS, NULL when unset; -1 with why when they make no sense. */
+int start_limits(const char **ret_memory, const char **ret_pids, struct fail *why);
+
 /* Docker's notation of a size: digits and one of b k m g, at least 64 MiB; PRISONCODE_MEMORY. */
 bool start_is_memory(const char *text);
 

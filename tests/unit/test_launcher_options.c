@@ -75,6 +75,16 @@ static const struct taken taken[] = {
 	  0,
 	  NULL,
 	  "what would be built" },
+	{ { "--allow", "a.test", "-r" },
+	  ACTION_ALLOW,
+	  false,
+	  false,
+	  false,
+	  2,
+	  "a.test",
+	  "commands take the rest" },
+	{ { "--denied", "-f", "--json" }, ACTION_DENIED, false, false, false, 2, "-f", "its own" },
+	{ { "--doctor" }, ACTION_DOCTOR, false, false, false, 0, NULL, "alone" },
 	{ { "-h" }, ACTION_HELP, false, false, false, 0, NULL, "short" },
 	{ { "--help", "x" }, ACTION_HELP, false, false, false, 1, "x", "help wins" },
 	{ { "--", "-h" }, ACTION_RUN, false, false, false, 1, "-h", "opencode's help" },
@@ -92,6 +102,13 @@ static const struct {
 	{ { "--bash", "-r" }, "--bash has no meaning with --reinstall" },
 	{ { "--unrestricted-network", "-r" },
 	  "--unrestricted-network has no meaning with --reinstall" },
+	{ { "--doctor", "x" }, "--doctor takes no arguments" },
+	{ { "--dry-run", "--doctor" }, "--dry-run has no meaning with --doctor" },
+	{ { "--dry-run", "--allow", "x" }, "--dry-run has no meaning with --allow" },
+	{ { "--bash", "--denied" }, "--bash has no meaning with --denied" },
+	{ { "--denied", "-x" }, "--denied takes -f and --json, not '-x'" },
+	{ { "--denied", "--json", "--" }, "--denied takes -f and --json, not '--'" },
+	{ { "--allow=x" }, "--allow takes no value" },
 	{ { "--protect" }, "--protect is not available" },
 	{ { "--bash", "--protect" }, "--protect is not available" },
 };
@@ -163,12 +180,32 @@ static void test_help(void **state)
 	free(text);
 }
 
+/* The manual has every option of the table that exists. */
+static void test_manual(void **state)
+{
+	(void)state;
+	char *manual;
+	size_t len;
+	if (file_read("launcher/prisoncode.1", 1 << 20, &manual, &len) != 0)
+		fail_msg("launcher/prisoncode.1 cannot be read: run this in the top folder");
+	for (size_t i = 0; options_name(i) != NULL; i++) {
+		char word[64] = "\n.It";
+		if (strcmp(options_name(i), "protect") == 0)
+			continue;
+		snprintf(word, sizeof(word), "Fl -%s", options_name(i));
+		if (strstr(manual, word) == NULL)
+			fail_msg("the manual does not name --%s", options_name(i));
+	}
+	free(manual);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_taken),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_manual),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
