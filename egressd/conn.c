@@ -327,7 +327,9 @@ static void step_deadline(struct conn *c)
 static enum code check_sni(void *arg, const struct acl_host *sni)
 {
 	const struct conn *c = arg;
-	struct target target = c->request->target;
+	struct target target;
+	if (conn_get_target(c, &target) != 0)
+		return CODE_SNI_MISMATCH;
 	if (target.host.kind == ACL_HOST_NAME) {
 		if (sni == NULL)
 			return CODE_SNI_MISSING;
@@ -343,11 +345,11 @@ static enum code check_sni(void *arg, const struct acl_host *sni)
 									  : CODE_SNI_MISMATCH;
 }
 
-/* Once nothing is guarded any more, an idle tunnel holds its sockets and what a reload judges. */
+/* Once the allow line is written, a tunnel holds its sockets, its guard, and what a reload judges. */
 static void shed_request(struct conn *c)
 {
 	struct request *rq = c->request;
-	if (rq == NULL || c->tunnel.guard != NULL)
+	if (rq == NULL)
 		return;
 	c->host = strdup(rq->target.host.text);
 	if (c->host == NULL)

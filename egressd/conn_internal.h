@@ -164,6 +164,9 @@ void conn_linger(struct conn *conn); /* half-close, discard what still comes, th
 /* It ends here: the line that is owed or open, an answer if none was given, else a reset. */
 void conn_fail(struct conn *conn, enum code code, unsigned status, const char *detail);
 
+/* conn_judge.c: host, port and method of the request in hand or the tunnel. 0, or -1. */
+int conn_get_target(const struct conn *conn, struct target *ret);
+
 /* conn_http.c */
 void conn_start_exchange(struct conn *conn);
 void conn_exchange_data(struct conn *conn, struct pipe *from, ssize_t n, const char *data);

@@ -7,7 +7,7 @@
 #include "conn_internal.h"
 
 /* What the request in hand, or the tunnel, is for. */
-static int get_target(const struct conn *c, struct target *ret)
+int conn_get_target(const struct conn *c, struct target *ret)
 {
 	if (c->request != NULL) {
 		*ret = c->request->target;
@@ -44,7 +44,7 @@ static bool judge_dial(struct conn *c)
 static bool is_still_allowed(struct conn *c)
 {
 	struct target target;
-	if (get_target(c, &target) != 0)
+	if (conn_get_target(c, &target) != 0)
 		return false;
 	struct verdict verdict = decide_target(c->worker->acl, &target);
 	if (c->request != NULL)

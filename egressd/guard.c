@@ -263,10 +263,22 @@ bool guard_owes_hello(const struct guard *g)
 	       (g->phase == PHASE_RAW && g->client.len > 0);
 }
 
+/* No hello comes any more. */
+static void give_up(struct guard *g, enum code code)
+{
+	g->code = code;
+	if (g->phase == PHASE_RAW)
+		g->phase = PHASE_OPEN;
+	else if (g->phase == PHASE_FIRST || g->phase == PHASE_SECOND)
+		g->phase = PHASE_FAILED;
+}
+
+void guard_client_ended(struct guard *g)
+{
+	give_up(g, CODE_CLIENT_CLOSED);
+}
+
 void guard_timeout(struct guard *g)
 {
-	if (!guard_owes_hello(g))
-		return;
-	g->code = CODE_TIMEOUT;
-	g->phase = g->phase == PHASE_RAW ? PHASE_OPEN : PHASE_FAILED;
+	give_up(g, CODE_TIMEOUT);
 }

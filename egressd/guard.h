@@ -53,6 +53,9 @@ enum guard_step guard_step(struct guard *guard, const void **ret_data, size_t *r
 /* The name in the first hello, canonical, or "" (none, or not yet). */
 const char *guard_sni(const struct guard *guard);
 
+/* The client said its last byte. A raw tunnel opens; one that owes a hello fails: client-closed. */
+void guard_client_ended(struct guard *guard);
+
 /* The time for a hello is over. A raw tunnel opens; else CODE_TIMEOUT is what it fails with. */
 void guard_timeout(struct guard *guard);
 bool guard_owes_hello(const struct guard *guard); /* does that time run? */

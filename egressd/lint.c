@@ -69,8 +69,9 @@ static int check_text(struct lint *lint, const char *text, size_t len)
 	struct acl *acl = NULL;
 	int r = acl_parse(text, len, on_diag, lint, &acl);
 	if (r == 0 && !lint->json)
-		fprintf(stderr, "%s: %zu entries, usable, %lu warning%s\n", lint->name,
-			acl_count(acl), lint->warnings, lint->warnings == 1 ? "" : "s");
+		fprintf(stderr, "%s: usable: %zu entr%s, %lu warning%s\n", lint->name,
+			acl_count(acl), acl_count(acl) == 1 ? "y" : "ies", lint->warnings,
+			lint->warnings == 1 ? "" : "s");
 	acl_free(acl);
 	return r == 0 && !lint->failed ? 0 : 1;
 }

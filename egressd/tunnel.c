@@ -68,7 +68,7 @@ static enum tunnel_step open_relay(struct tunnel *t, enum code *ret_code)
 /* Read the client only while its bytes have a place to go. */
 static enum tunnel_step wait_for_more(struct tunnel *t, enum code *ret_code)
 {
-	if (guard_room(t->guard) == 0 || pipe_is_pending(t->upstream))
+	if (t->client_ended || guard_room(t->guard) == 0 || pipe_is_pending(t->upstream))
 		pipe_stop(t->client);
 	else if (pipe_read(t->client) != 0)
 		return fail(CODE_CLIENT_CLOSED, ret_code);
@@ -98,9 +98,10 @@ static enum tunnel_step on_client(struct tunnel *t, ssize_t n, const char *data,
 				  enum code *ret_code)
 {
 	if (n < 0) {
-		/* Nothing was checked yet: nothing can follow. Later the end is read again once it
-		 * opens. */
-		return tunnel_owes_hello(t) ? fail(CODE_CLIENT_CLOSED, ret_code) : TUNNEL_GOES_ON;
+		/* Once the tunnel opens, the end is read again and passed on. */
+		t->client_ended = true;
+		guard_client_ended(t->guard);
+		return advance(t, ret_code);
 	}
 	if (guard_client(t->guard, data, (size_t)n) != 0)
 		return fail(CODE_OVERLOAD, ret_code);

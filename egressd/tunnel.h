@@ -12,6 +12,7 @@
 struct tunnel {
 	struct guard *guard; /* owned; NULL once everything passes */
 	struct pipe *client, *upstream;
+	bool client_ended; /* while guarded: it said its last byte */
 };
 
 enum tunnel_step {

@@ -380,8 +380,10 @@ static void finish(struct worker *w)
 	for (size_t i = 0; i < w->listener_count; i++)
 		close_handle(&w->listeners[i].tcp);
 	for (size_t i = 0; i < SIGNALS; i++)
-		if (w->signals[i].data != NULL)
+		if (w->signals[i].data != NULL) {
 			close_handle(&w->signals[i]);
+			signal(signal_numbers[i], SIG_IGN); /* it ends anyway, and in order */
+		}
 	if (w->deadlines.timer.data != NULL)
 		deadlines_close(&w->deadlines);
 	if (w->drain.data != NULL)
