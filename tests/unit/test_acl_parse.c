@@ -547,6 +547,10 @@ static const struct {
 	{ "me.github.io", 0, 0, NULL, "one name there" },
 	{ ".me.github.io", 0, 0, NULL, "one owner's" },
 	{ ".xgithub.io", 0, 0, NULL, "another domain" },
+	{ ".ithub.io", 0, 0, NULL, "a part of a label" },
+	{ "100.64.0.0/10\n100.100.100.200", 2, 1, "metadata",
+	  "a range does not open it: no shadow" },
+	{ "fd00::/16\nfd00:ec2::254", 2, 1, "metadata", "nor in IPv6" },
 	{ "192.0.0.0/8", 0, 0, NULL, "/8 is not wide" },
 	{ "fd00::/16", 0, 0, NULL, "/16 is not wide" },
 };
