@@ -47,7 +47,7 @@ static int check_place(const struct paths *paths, const char *path, struct fail 
 		    "%s is part of %s, which holds the allowlist: start prisoncode in a "
 		    "project directory",
 		    path, paths->dot);
-	if (path_is_inside(paths->auth, path))
+	if (paths->auth != NULL && path_is_inside(paths->auth, path))
 		return fail_set(why,
 				"%s holds your credentials (%s): start prisoncode in a project "
 				"directory",

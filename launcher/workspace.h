@@ -18,7 +18,7 @@ struct workspace {
 };
 
 /*
- * The current directory. paths->auth must be set. Refused with -1 and why: HOME, /, what holds (or
+ * The current directory. paths->auth may be NULL: not looked at. Refused with -1 and why: HOME, /, what holds (or
  * lies in) ~/.prisoncode, what holds auth.json, a path that is not UTF-8 or has a carriage return.
  */
 int workspace_find(const struct paths *paths, struct workspace *ret, struct fail *why);

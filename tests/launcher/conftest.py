@@ -131,6 +131,19 @@ def short(call):
     return " ".join(words + [n.rsplit("-", 1)[1] for n in named[:1]])
 
 
+def option(call, name):
+    """All values of an option of a docker call, up to the image."""
+    return [call[i + 1] for i, w in enumerate(call) if w == name]
+
+
+def mounts(call):
+    ret = {}
+    for m in option(call, "--mount"):
+        fields = dict(f.partition("=")[::2] for f in m.split(","))
+        ret[fields["dst"]] = (fields["src"], "readonly" in fields)
+    return ret
+
+
 @pytest.fixture
 def box(tmp_path):
     b = Box(tmp_path)

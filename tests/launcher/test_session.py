@@ -9,22 +9,9 @@ import subprocess
 
 import pytest
 
-from conftest import PRISONCODE, wait_for
+from conftest import mounts, option, wait_for
 
 CLEAN_UP = ["rm jail", "stop egressd", "rm egressd", "network rm net", "network rm out"]
-
-
-def option(call, name):
-    """All values of an option of a docker call, up to the image."""
-    return [call[i + 1] for i, w in enumerate(call) if w == name]
-
-
-def mounts(call):
-    ret = {}
-    for m in option(call, "--mount"):
-        fields = dict(f.partition("=")[::2] for f in m.split(","))
-        ret[fields["dst"]] = (fields["src"], "readonly" in fields)
-    return ret
 
 
 def args_of(call, image):
