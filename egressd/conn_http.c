@@ -70,6 +70,7 @@ void conn_start_exchange(struct conn *c)
 	rq->outcome = OUTCOME_NONE;
 	rq->client_wanted = rq->upstream_wanted = true;
 	rq->request_done = false;
+	c->client_ended = false; /* if it was, the end is read again, behind what came before it */
 	c->upstream->sent = 0;
 	exchange_start(c->exchange, &rq->head, &rq->target, rq->fresh);
 	settle(c);

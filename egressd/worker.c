@@ -15,7 +15,7 @@
 #include "acl_file.h"
 #include "conn.h"
 #include "limits.h"
-#include "watch.h"
+#include "list_watch.h"
 
 #define BACKLOG 1024
 

@@ -57,7 +57,7 @@ int worker_run(const struct config *config, struct acl *acl, uint64_t conns_max)
 /* For conn.c: a connection was freed. */
 void worker_conn_gone(struct worker *worker);
 
-/* For watch.c: the list may have changed. Keeps the one in force if the new one is unusable. */
+/* For list_watch.c: the list may have changed. Keeps the one in force if the new one is unusable. */
 void worker_reload(struct worker *worker);
 
 #endif

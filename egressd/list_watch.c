@@ -1,10 +1,10 @@
 /*
- * watch.c - watches the directory of a file as it is named and, if that is another, the directory of
- * the file that it leads to. Events only mean "look": what counts is whether the file's identity or
- * times differ from what was seen last, so that a log in the same directory costs a stat a line and
- * no reload.
+ * list_watch.c - watches the directory of a file as it is named and, if that is another, the directory
+ * of the file that it leads to. Events only mean "look": what counts is whether the file's identity
+ * or times differ from what was seen last, so that a log in the same directory costs a stat a line
+ * and no reload.
  */
-#include "watch.h"
+#include "list_watch.h"
 
 #include <limits.h>
 #include <stdbool.h>

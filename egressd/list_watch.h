@@ -1,9 +1,9 @@
 /*
- * watch.h - notices that a file was changed, replaced, or that a symbolic link on its path now leads
+ * list_watch.h - notices that a file was changed, replaced, or that a symbolic link on its path now leads
  * elsewhere: by events of its directory, followed by a quiet time. Only looks at metadata.
  */
-#ifndef EGRESSD_WATCH_H
-#define EGRESSD_WATCH_H
+#ifndef EGRESSD_LIST_WATCH_H
+#define EGRESSD_LIST_WATCH_H
 
 #include <uv.h>
 
