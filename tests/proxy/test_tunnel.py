@@ -380,6 +380,36 @@ def test_client_leaves_during_the_lookup(egressd, dns):
     assert answer.status == 403
 
 
+def test_client_says_its_last_byte_during_the_lookup(egressd, dns, origin):
+    """Its end is no loss of what came before: both pass once the tunnel is there."""
+    up = origin(Origin, script("read-all", b"you said all"))
+    dns.add("allowed.test", A(up.host))
+    dns.behave("allowed.test", hold=True)
+    proxy = egressd([f"allowed.test:{up.port}", up.host])
+    client = proxy.connect()
+    client.send(f"CONNECT allowed.test:{up.port} HTTP/1.1\r\nHost: x\r\n\r\nall").half_close()
+    assert dns.wait_query("allowed.test", "A")
+    dns.release("allowed.test")
+    assert client.read_answer("CONNECT").status == 200
+    assert client.read_all() == b"you said all"
+    assert up.received == b"all"
+
+
+def test_client_breaks_off_a_body_during_the_lookup(egressd, dns, origin):
+    up = origin(sink)
+    dns.add("allowed.test", A(up.host))
+    dns.behave("allowed.test", hold=True)
+    proxy = egressd([f"allowed.test:{up.port}", up.host])
+    client = proxy.connect()
+    client.send(f"POST http://allowed.test:{up.port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+    client.half_close()
+    assert dns.wait_query("allowed.test", "A")
+    dns.release("allowed.test")
+    proxy.wait_audit(action="close")
+    client.read_all()
+    up.wait_ended()
+
+
 def test_silent_host(egressd, dns, loopback):
     """A host whose queue of connections is full answers no SYN."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
