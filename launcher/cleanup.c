@@ -8,44 +8,44 @@
 #include "engine.h"
 #include "plan.h"
 
-/* Gone, by docker's answer to a removal: removed, or never there. */
-static bool is_gone(const struct step *step)
+bool cleanup_is_gone(const struct step *removal)
 {
-	const char *errors = proc_errors(&step->proc);
-	return step_ok(step) || strstr(errors, "No such container") != NULL ||
+	const char *errors = proc_errors(&removal->proc);
+	return step_ok(removal) || strstr(errors, "No such container") != NULL ||
 	       strstr(errors, "no such container") != NULL ||
 	       strstr(errors, "No such network") != NULL || strstr(errors, "not found") != NULL;
 }
 
-static bool remove_pair(struct runner *runner, const char *session, bool networks)
+/* One of a session's things, by kind. */
+static void fill_removal(struct step *step, const char *session, const char *kind, bool network)
 {
-	static const char *const kinds[2][2] = { { "jail", "egressd" }, { "net", "out" } };
-	struct step steps[2] = { { .what = "clean up" }, { .what = "clean up" } };
-	for (int i = 0; i < 2; i++) {
-		cleanup_free char *name = plan_name(session, kinds[networks][i]);
-		if (networks)
-			engine_network_remove(name, &steps[i].argv);
-		else
-			engine_remove(name, &steps[i].argv);
-	}
-	if (networks) {
-		runner_run(runner, steps, 2);
-	} else {
-		/* One after the other: the jail must not outlive what filters it. */
-		runner_run(runner, &steps[0], 1);
-		runner_run(runner, &steps[1], 1);
-	}
-	bool gone = is_gone(&steps[0]) && is_gone(&steps[1]);
-	step_done(&steps[0]);
-	step_done(&steps[1]);
-	return gone;
+	cleanup_free char *name = plan_name(session, kind);
+	step->what = "clean up";
+	if (network)
+		engine_network_remove(name, &step->argv);
+	else
+		engine_remove(name, &step->argv);
 }
 
-bool cleanup_engine(struct runner *runner, const char *session)
+bool cleanup_engine(struct runner *runner, const char *session, bool jail_gone)
 {
-	bool containers = remove_pair(runner, session, false);
-	bool networks = remove_pair(runner, session, true);
-	return containers && networks;
+	enum { JAIL, SIDECAR, NET, OUT, COUNT };
+	struct step steps[COUNT] = { 0 };
+	fill_removal(&steps[JAIL], session, "jail", false);
+	fill_removal(&steps[SIDECAR], session, "egressd", false);
+	fill_removal(&steps[NET], session, "net", true);
+	fill_removal(&steps[OUT], session, "out", true);
+	/* One after the other: the jail must not outlive what filters it. */
+	if (!jail_gone)
+		runner_run(runner, &steps[JAIL], 1);
+	runner_run(runner, &steps[SIDECAR], 1);
+	runner_run(runner, &steps[NET], 2);
+	bool gone = true;
+	for (int i = jail_gone ? SIDECAR : JAIL; i < COUNT; i++)
+		gone = cleanup_is_gone(&steps[i]) && gone;
+	for (int i = 0; i < COUNT; i++)
+		step_done(&steps[i]);
+	return gone;
 }
 
 /* A session's name, as rundir_new_id() makes them: it comes back to us from the engine's labels. */
@@ -93,9 +93,9 @@ void cleanup_stale(struct runner *runner, const char *run)
 	if (ids.n > 0)
 		list_orphans(runner, run, &ids, &orphans);
 	for (size_t i = 0; i < ids.n; i++)
-		cleanup_rundir(&dirs[i], cleanup_engine(runner, ids.v[i]));
+		cleanup_rundir(&dirs[i], cleanup_engine(runner, ids.v[i], false));
 	for (size_t i = 0; i < orphans.n; i++)
-		cleanup_engine(runner, orphans.v[i]);
+		cleanup_engine(runner, orphans.v[i], false);
 	free(dirs);
 	strv_done(&ids);
 	strv_done(&orphans);

@@ -10,9 +10,12 @@
 
 /*
  * Removes a session's containers (jail first) and networks by name. What is not there is fine.
- * True when nothing of it is left.
+ * jail_gone: the jail was removed already. True when nothing of it is left.
  */
-bool cleanup_engine(struct runner *runner, const char *session);
+bool cleanup_engine(struct runner *runner, const char *session, bool jail_gone);
+
+/* Did a removal (docker rm, network rm) leave nothing: removed now, or never there? */
+bool cleanup_is_gone(const struct step *removal);
 
 /*
  * Removes what sessions without a living launcher left: their folders, and whatever in the engine

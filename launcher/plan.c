@@ -68,6 +68,9 @@ static void plan_sidecar(const struct plan_facts *f, struct plan *p)
 	c->pids = xstrdup("64"); /* threads: one a CPU and c-ares' and libuv's own */
 	c->memory = f->sidecar_memory ? xstrdup("512m") : NULL;
 	strv_add(&c->sysctls, "net.ipv4.ip_forward=0");
+	/* Here too, so that a kernel without IPv6 shows before the jail has the terminal. */
+	if (!f->no_ipv6)
+		strv_add(&c->sysctls, "net.ipv6.conf.all.disable_ipv6=1");
 	if (f->host_gateway)
 		strv_add(&c->hosts, "host.docker.internal:host-gateway");
 	add_staged(c, f, "list", LIST_DIR);
@@ -168,7 +171,8 @@ static void plan_jail(const struct plan_facts *f, struct plan *p)
 	c->pids = f->pids != NULL ? xstrdup(f->pids) : NULL;
 	if (!f->unrestricted) {
 		c->dns = "0.0.0.0";
-		strv_add(&c->sysctls, "net.ipv6.conf.all.disable_ipv6=1");
+		if (!f->no_ipv6)
+			strv_add(&c->sysctls, "net.ipv6.conf.all.disable_ipv6=1");
 	}
 	/* exec: opencode unpacks libraries to /tmp, and builds run what they made. */
 	strv_add(&c->tmpfs, "/tmp:rw,exec,nosuid,nodev,size=2g,mode=1777");

@@ -37,6 +37,7 @@ struct plan_facts {
 	const struct strv *env_names; /* of the user's environment, passed on as they are */
 	struct net4 subnet;           /* a /28 */
 	const struct strv *never;     /* ranges that the sidecar must not dial */
+	bool no_ipv6;                 /* the engine's kernel has none */
 	bool host_gateway;            /* the engine knows host-gateway */
 };
 

@@ -88,6 +88,11 @@ void runner_run(struct runner *r, struct step *steps, size_t count)
 	runner_wait(r, steps, count);
 }
 
+void runner_hurry(struct runner *r, unsigned ms)
+{
+	uv_timer_start(&r->patience, on_patience, ms, 1000);
+}
+
 void runner_turn(struct runner *r)
 {
 	uv_run(&r->loop, UV_RUN_ONCE);

@@ -45,6 +45,9 @@ void runner_run(struct runner *runner, struct step *steps, size_t count);
 void runner_start(struct runner *runner, struct step *steps, size_t count);
 void runner_wait(struct runner *runner, struct step *steps, size_t count);
 
+/* From now on, what is awaited for longer than ms is killed. */
+void runner_hurry(struct runner *runner, unsigned ms);
+
 /* Runs the loop until something has happened. */
 void runner_turn(struct runner *runner);
 

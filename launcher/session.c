@@ -29,6 +29,7 @@
 #define READY_MS     10000 /* for the sidecar's first line; it takes 5 ms once its container runs */
 #define RETRY_MS     100   /* for a signal that came before the jail's container ran */
 #define ESCALATE_MS  10000 /* from a signal that should end the jail to the one that does */
+#define HURRY_MS     5000  /* for docker clients whose containers were removed */
 #define SUBNET_TRIES 10
 #define NOTICES_MAX  50
 
@@ -46,6 +47,7 @@ struct session {
 	struct strv never;
 	char memory[24];
 	struct plan plan;
+	bool no_ipv6;     /* the engine's kernel has none: nothing there to switch off */
 	bool engine_used; /* something of ours may be in the engine */
 
 	struct step sidecar; /* attached to it while it runs */
@@ -222,6 +224,7 @@ static int choose_plan(struct session *s, unsigned attempt, struct fail *why)
 		.env_names = &start->env_names,
 		.subnet = subnet,
 		.never = &s->never,
+		.no_ipv6 = s->no_ipv6,
 		.host_gateway = s->bridge.proc.status == 0,
 	};
 	plan_done(&s->plan);
@@ -287,7 +290,7 @@ static int create_plan(struct session *s, struct fail *why)
 		int r = create_all(s, &overlap, why);
 		if (r == 0 || !overlap || s->runner.signal != 0)
 			return r;
-		cleanup_engine(&s->runner, s->id);
+		cleanup_engine(&s->runner, s->id, false);
 	}
 	return fail_set(
 	    why,
@@ -315,12 +318,18 @@ static void on_timer(uv_timer_t *timer)
 	s->timer_fired = true;
 }
 
-static int sidecar_failed(struct session *s, struct fail *why)
+/* What a sidecar said that did not start; returns -1. */
+static int sidecar_said(struct session *s)
 {
 	for (size_t i = 0; i < s->sidecar_words.n; i++) {
 		cleanup_free char *line = text_printable(s->sidecar_words.v[i]);
 		fprintf(stderr, "  | %s\n", line);
 	}
+	return -1;
+}
+
+static int sidecar_failed(struct session *s, struct fail *why)
+{
 	if (!s->sidecar.proc.running && s->sidecar_words.n == 0)
 		return step_explain(&s->sidecar, why);
 	return fail_set(why, "the proxy did not start%s",
@@ -530,7 +539,8 @@ static int jail_status(struct session *s, int *ret_status, struct fail *why)
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
-static void remove_jail_and_stop_sidecar(struct session *s)
+/* True when the jail is gone. */
+static bool remove_jail_and_stop_sidecar(struct session *s)
 {
 	struct step steps[2] = { { .what = "remove the jail" }, { .what = "stop the sidecar" } };
 	engine_remove(s->plan.jail.name, &steps[0].argv);
@@ -545,8 +555,10 @@ static void remove_jail_and_stop_sidecar(struct session *s)
 		runner_wait(&s->runner, steps, 1);
 	runner_start(&s->runner, steps + 1, n - 1);
 	runner_wait(&s->runner, steps, n);
+	bool gone = cleanup_is_gone(&steps[0]);
 	step_done(&steps[0]);
 	step_done(&steps[1]);
+	return gone;
 }
 
 static void say_denials(struct session *s)
@@ -568,10 +580,10 @@ static void take_down(struct session *s)
 		&s->info, &s->bridge, &s->images, &s->jail, &s->killer, &s->sidecar
 	};
 	if (s->engine_used) {
-		remove_jail_and_stop_sidecar(s);
+		bool jail_gone = remove_jail_and_stop_sidecar(s);
 		if (s->jail_state == JAIL_ENDED)
 			say_denials(s);
-		clean = cleanup_engine(&s->runner, s->id);
+		clean = cleanup_engine(&s->runner, s->id, jail_gone);
 		if (!clean)
 			fprintf(stderr,
 				"prisoncode: warning: docker did not remove everything of this "
@@ -579,6 +591,8 @@ static void take_down(struct session *s)
 	}
 	if (s->watching)
 		watch_stop(&s->watch);
+	/* Their containers are gone: a client that does not see that is of no use. */
+	runner_hurry(&s->runner, HURRY_MS);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		runner_wait(&s->runner, all[i], 1);
 	uv_close((uv_handle_t *)&s->timer, NULL);
@@ -623,7 +637,27 @@ static int prepare(struct session *s, struct fail *why)
 	return 0;
 }
 
+/* The containers and their networks, up to a sidecar that serves. */
 static int bring_up(struct session *s, struct fail *why)
+{
+	if (create_plan(s, why) != 0 || check_signal(s, why) != 0)
+		return -1;
+	if (!has_sidecar(s))
+		return 0;
+	return connect_sidecar(s, why) != 0 || check_signal(s, why) != 0 ? -1
+									 : start_sidecar(s, why);
+}
+
+/* A kernel without IPv6 has no switch for it, and no container starts that wants to set it. */
+static bool has_no_ipv6(const struct session *s)
+{
+	for (size_t i = 0; i < s->sidecar_words.n; i++)
+		if (strstr(s->sidecar_words.v[i], "disable_ipv6: no such file") != NULL)
+			return true;
+	return false;
+}
+
+static int bring_up_somehow(struct session *s, struct fail *why)
 {
 	hear_engine(s);
 	if (check_signal(s, why) != 0 ||
@@ -631,15 +665,18 @@ static int bring_up(struct session *s, struct fail *why)
 		return -1;
 	unsigned uid = s->engine.rootless ? 0 : (unsigned)getuid();
 	unsigned gid = s->engine.rootless ? 0 : (unsigned)getgid();
-	if (prepare_users(s->rundir.path, uid, gid, why) != 0 || create_plan(s, why) != 0 ||
-	    check_signal(s, why) != 0)
+	if (prepare_users(s->rundir.path, uid, gid, why) != 0)
 		return -1;
-	if (!has_sidecar(s))
-		return 0;
-	return connect_sidecar(s, why) != 0 || check_signal(s, why) != 0 ||
-		       start_sidecar(s, why) != 0
-		   ? -1
-		   : 0;
+	int r = bring_up(s, why);
+	if (r == 0 || !has_no_ipv6(s) || s->runner.signal != 0)
+		return r == 0 ? 0 : sidecar_said(s);
+	s->no_ipv6 = true;
+	cleanup_engine(&s->runner, s->id, false);
+	runner_wait(&s->runner, &s->sidecar, 1);
+	step_done(&s->sidecar);
+	strv_done(&s->sidecar_words);
+	r = bring_up(s, why);
+	return r == 0 ? 0 : sidecar_said(s);
 }
 
 int session_run(const struct start *start, int *ret_status, struct fail *why)
@@ -654,7 +691,7 @@ int session_run(const struct start *start, int *ret_status, struct fail *why)
 	ask_engine(&s);
 	int r = prepare(&s, why);
 	if (r == 0)
-		r = bring_up(&s, why);
+		r = bring_up_somehow(&s, why);
 	if (r == 0) {
 		if (has_sidecar(&s)) {
 			watch_start(&s.watch, &s.runner.loop, start->paths.dot,

@@ -103,7 +103,7 @@ def test_sidecar_options(box):
     assert option(c, "--cap-drop") == ["ALL"]
     assert sorted(option(c, "--security-opt")) == ["label=disable", "no-new-privileges"]
     assert "--read-only" in c and "--tty" not in c and "--interactive" not in c
-    assert option(c, "--sysctl") == ["net.ipv4.ip_forward=0"]
+    assert option(c, "--sysctl") == ["net.ipv4.ip_forward=0", "net.ipv6.conf.all.disable_ipv6=1"]
     assert option(c, "--add-host") == ["host.docker.internal:host-gateway"]
     m = mounts(c)
     assert set(m) == {"/run/egressd/list", "/run/egressd/audit.jsonl"}
@@ -354,7 +354,7 @@ def test_old_audit_logs_are_pruned(box):
 
 def test_sidecar_that_ends_is_told(box):
     box.behave("jail='await; exit 0'\n"
-               "case \"$1 $name\" in start\\ *-egressd) echo 'egressd: serving on x' >&2; await; exit 9;; esac")
+               "case \"$1 $name\" in start\\ *-egressd) await 'egressd: serving on x'; exit 9;; esac")
     p = box.popen("run", "x")
     box.wait_for_container("jail")
     box.wait_for_container("egressd")
@@ -425,6 +425,23 @@ def test_subnets_run_out(box):
     box.behave("case \"$1 $2\" in 'network create') echo 'Error response from daemon: Pool overlaps with other one' >&2; exit 1;; esac")
     assert "no free range" in box.refused("run", "x")
     assert box.sessions() == []
+
+
+def test_kernel_without_ipv6(box):
+    """There the switch does not exist, and needs not: the session comes up without it."""
+    box.behave("""
+case "$1 $name" in
+"create "*-egressd) case "$*" in *disable_ipv6=1*) : >"$FAKE/with";; *) rm -f "$FAKE/with";; esac ;;
+"start "*-egressd) [ ! -e "$FAKE/with" ] || {
+	echo 'Error response from daemon: OCI runtime: open /proc/sys/net/ipv6/conf/all/disable_ipv6: no such file or directory' >&2
+	exit 1
+} ;;
+esac""")
+    r = box.run("run", "x")
+    assert r.returncode == 0 and "disable_ipv6" not in r.stderr, r
+    jails = [c for c in box.calls() if c[0] == "create" and "--init" in c]
+    assert [option(c, "--sysctl") for c in jails] == [["net.ipv6.conf.all.disable_ipv6=1"], []]
+    assert_nothing_left(box)
 
 
 @pytest.mark.parametrize("verb", ["network create out", "network create net", "create egressd", "create jail",
