@@ -45,8 +45,8 @@ static int take_never(struct parse *p, const struct option *o, const char *value
 
 #define AT(member)      offsetof(struct config, member)
 #define NEVER_MIND      0, 0, 0
-#define SECONDS_MAX     (366u * 86400u) /* a year: beyond it is a slip of the finger */
-#define CONNECTIONS_MAX (1u << 20)      /* Linux's default fs.nr_open */
+#define SECONDS_MAX     ((uint64_t)366 * 86400) /* a year: beyond it is a slip of the finger */
+#define CONNECTIONS_MAX (1u << 20)              /* Linux's default fs.nr_open */
 #define BYTES_MAX       ((uint64_t)1 << 62)
 
 static const struct option table[] = {
@@ -119,8 +119,8 @@ int config_parse(int argc, char *const *argv, struct config *ret, char *why, siz
 void config_done(struct config *config)
 {
 	for (size_t i = 0; i < config->dns_count; i++)
-		free((void *)(uintptr_t)config->dns[i]);
-	free((void *)config->dns);
+		free(config->dns[i]);
+	free(config->dns);
 	free(config->listens);
 	free(config->never);
 	free(config->hint_default);

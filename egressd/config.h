@@ -47,8 +47,7 @@ struct config {
 
 	struct config_endpoint *listens; /* allocated; never empty when serving */
 	size_t listen_count;
-	const char *
-	    *dns; /* allocated array and texts: "ADDR", "ADDR:PORT", "[v6]:PORT"; canonical */
+	char **dns; /* allocated, with its texts: "ADDR", "ADDR:PORT", "[v6]:PORT"; canonical */
 	size_t dns_count;
 	struct config_net *never; /* allocated */
 	size_t never_count;

@@ -86,6 +86,7 @@ static int take_input(struct conn *c, const char *data, size_t len)
 	}
 	if (grow_input(in, len) != 0)
 		return -1;
+	assert(in->data != NULL); /* len is not 0 */
 	memcpy(in->data + in->len, data, len);
 	in->len += len;
 	return 0;

@@ -87,7 +87,7 @@ static int start_dns(struct worker *w)
 {
 	const char *why = NULL;
 	struct dns_config config = {
-		.servers = w->config->dns,
+		.servers = (const char *const *)w->config->dns,
 		.server_count = w->config->dns_count,
 		.resolv_conf = "/etc/resolv.conf",
 		.hosts = "/etc/hosts",
