@@ -27,25 +27,47 @@ static void fill_removal(struct step *step, const char *session, const char *kin
 		engine_remove(name, &step->argv);
 }
 
-bool cleanup_engine(struct runner *runner, const char *session, bool jail_gone)
+/* Again, one by one: an engine may take a moment to let go of a network. */
+static bool try_again(struct runner *runner, const char *session, bool sidecar, bool net, bool out)
 {
-	enum { JAIL, SIDECAR, NET, OUT, COUNT };
+	static const char *const kinds[] = { "egressd", "net", "out" };
+	const bool wanted[] = { sidecar, net, out };
+	bool gone = true;
+	for (int i = 0; i < 3; i++) {
+		struct step step = { 0 };
+		if (!wanted[i])
+			continue;
+		fill_removal(&step, session, kinds[i], i > 0);
+		runner_run(runner, &step, 1);
+		gone = cleanup_is_gone(&step) && gone;
+		step_done(&step);
+	}
+	return gone;
+}
+
+bool cleanup_engine(struct runner *runner, const char *session, bool stopped)
+{
+	enum { SIDECAR, NET, OUT, JAIL, COUNT };
 	struct step steps[COUNT] = { 0 };
-	fill_removal(&steps[JAIL], session, "jail", false);
 	fill_removal(&steps[SIDECAR], session, "egressd", false);
 	fill_removal(&steps[NET], session, "net", true);
 	fill_removal(&steps[OUT], session, "out", true);
-	/* One after the other: the jail must not outlive what filters it. */
-	if (!jail_gone)
+	fill_removal(&steps[JAIL], session, "jail", false);
+	if (stopped) {
+		runner_run(runner, &steps[SIDECAR], 3);
+	} else {
+		/* One after the other: the jail must not outlive what filters it. */
 		runner_run(runner, &steps[JAIL], 1);
-	runner_run(runner, &steps[SIDECAR], 1);
-	runner_run(runner, &steps[NET], 2);
-	bool gone = true;
-	for (int i = jail_gone ? SIDECAR : JAIL; i < COUNT; i++)
-		gone = cleanup_is_gone(&steps[i]) && gone;
+		runner_run(runner, &steps[SIDECAR], 1);
+		runner_run(runner, &steps[NET], 2);
+	}
+	bool gone = stopped || cleanup_is_gone(&steps[JAIL]);
+	bool again[3];
+	for (int i = 0; i < 3; i++)
+		again[i] = !cleanup_is_gone(&steps[i]);
 	for (int i = 0; i < COUNT; i++)
 		step_done(&steps[i]);
-	return gone;
+	return try_again(runner, session, again[SIDECAR], again[NET], again[OUT]) && gone;
 }
 
 /* A session's name, as rundir_new_id() makes them: it comes back to us from the engine's labels. */

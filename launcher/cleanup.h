@@ -10,9 +10,10 @@
 
 /*
  * Removes a session's containers (jail first) and networks by name. What is not there is fine.
- * jail_gone: the jail was removed already. True when nothing of it is left.
+ * stopped: the jail is gone and the sidecar does not run any more, so that nothing needs to wait for
+ * anything. True when nothing is left.
  */
-bool cleanup_engine(struct runner *runner, const char *session, bool jail_gone);
+bool cleanup_engine(struct runner *runner, const char *session, bool stopped);
 
 /* Did a removal (docker rm, network rm) leave nothing: removed now, or never there? */
 bool cleanup_is_gone(const struct step *removal);

@@ -181,9 +181,13 @@ static void collect_never(struct session *s, const struct net4_interface *all, s
 		net4_without(bridge, host.addr, &s->never);
 	else if (known)
 		add_net(&s->never, bridge);
-	for (size_t i = 0; i < count; i++)
-		if (all[i].bridge && !(open && net4_overlap(all[i].net, bridge)))
+	for (size_t i = 0; i < count; i++) {
+		bool covered = open && net4_overlap(all[i].net, bridge);
+		for (size_t j = 0; j < pools_count; j++) /* other sessions' */
+			covered = covered || net4_overlap(all[i].net, pools[j]);
+		if (all[i].bridge && !covered)
 			add_net(&s->never, all[i].net);
+	}
 }
 
 static int choose_plan(struct session *s, unsigned attempt, struct fail *why)
@@ -539,26 +543,29 @@ static int jail_status(struct session *s, int *ret_status, struct fail *why)
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
-/* True when the jail is gone. */
+/*
+ * True when the jail is gone and the sidecar has stopped. The sidecar ends by SIGTERM, so that its
+ * last lines are in the log.
+ */
 static bool remove_jail_and_stop_sidecar(struct session *s)
 {
 	struct step steps[2] = { { .what = "remove the jail" }, { .what = "stop the sidecar" } };
-	engine_remove(s->plan.jail.name, &steps[0].argv);
 	s->stopping = true;
-	/* A jail that still runs goes first: it must not outlive what filters it. */
-	bool ended = s->jail_state == JAIL_ENDED;
+	engine_remove(s->plan.jail.name, &steps[0].argv);
 	size_t n = s->plan.has_sidecar ? 2 : 1;
 	if (n == 2)
 		engine_stop(s->plan.sidecar.name, &steps[1].argv);
-	runner_start(&s->runner, steps, 1);
-	if (!ended)
-		runner_wait(&s->runner, steps, 1);
-	runner_start(&s->runner, steps + 1, n - 1);
-	runner_wait(&s->runner, steps, n);
-	bool gone = cleanup_is_gone(&steps[0]);
+	if (s->jail_state == JAIL_ENDED) {
+		runner_run(&s->runner, steps, n);
+	} else {
+		/* A jail that may still run goes first: it must not outlive what filters it. */
+		runner_run(&s->runner, &steps[0], 1);
+		runner_run(&s->runner, &steps[1], n - 1);
+	}
+	bool stopped = cleanup_is_gone(&steps[0]) && (n == 1 || cleanup_is_gone(&steps[1]));
 	step_done(&steps[0]);
 	step_done(&steps[1]);
-	return gone;
+	return stopped;
 }
 
 static void say_denials(struct session *s)
@@ -580,10 +587,10 @@ static void take_down(struct session *s)
 		&s->info, &s->bridge, &s->images, &s->jail, &s->killer, &s->sidecar
 	};
 	if (s->engine_used) {
-		bool jail_gone = remove_jail_and_stop_sidecar(s);
+		bool stopped = remove_jail_and_stop_sidecar(s);
 		if (s->jail_state == JAIL_ENDED)
 			say_denials(s);
-		clean = cleanup_engine(&s->runner, s->id, jail_gone);
+		clean = cleanup_engine(&s->runner, s->id, stopped);
 		if (!clean)
 			fprintf(stderr,
 				"prisoncode: warning: docker did not remove everything of this "

@@ -40,7 +40,7 @@ def test_steps_and_their_order(box):
     assert verbs[7:10] == ["network connect egressd", "start egressd", "start jail"]
     assert index(verbs, "rm jail") < index(verbs, "rm egressd")
     assert index(verbs, "stop egressd") < index(verbs, "rm egressd")
-    assert index(verbs, "rm egressd") < min(index(verbs, "network rm net"), index(verbs, "network rm out"))
+    assert index(verbs, "stop egressd") < min(index(verbs, "network rm net"), index(verbs, "network rm out"))
     assert_nothing_left(box)
 
 
