@@ -30,7 +30,7 @@ struct watch {
 	unsigned refs; /* open handles */
 	void (*changed)(void *arg);
 	void *arg;
-	struct look seen, now;
+	struct look seen;
 	bool real_open;
 	char real_dir[PATH_MAX];
 	char path[];
@@ -156,7 +156,6 @@ void watch_seen(struct watch *w)
 {
 	uv_timer_stop(&w->quiet);
 	look(w->path, &w->seen);
-	w->now = w->seen;
 	if (w->dirs[REAL].data != NULL)
 		follow(w);
 }
@@ -186,15 +185,14 @@ static void on_event(uv_fs_event_t *handle, const char *name, int events, int st
 	struct watch *w = handle->data;
 	struct look now;
 	look(w->path, &now);
-	if (is_same(&now, &w->now))
+	if (is_same(&now, &w->seen))
 		return; /* of another file, or seen already: the quiet time goes on */
-	w->now = now;
+	w->seen = now;
 	uv_timer_start(&w->quiet, on_quiet, LIMIT_RELOAD_QUIET_MS, 0);
 }
 
 static void on_quiet(uv_timer_t *timer)
 {
 	struct watch *w = timer->data;
-	if (!is_same(&w->now, &w->seen))
-		w->changed(w->arg);
+	w->changed(w->arg);
 }
