@@ -29,6 +29,7 @@ PRINTF_LIKE(2, 3) static void good(const char *topic, const char *format, ...)
 	char text[1024];
 	va_list ap;
 	va_start(ap, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): said of any file after the first */
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
 	fail_set(&line, "%s", text);
@@ -49,7 +50,7 @@ static void bad(struct doctor *d, const char *topic, const struct fail *why)
 static void check_engine(struct doctor *d)
 {
 	struct step info = { .what = "describe itself" };
-	struct fail why;
+	struct fail why = { "" };
 	engine_info(&info.argv);
 	runner_run(&d->runner, &info, 1);
 	struct engine_facts facts;
@@ -92,7 +93,7 @@ out:
 static void check_packages(struct doctor *d, char hash[SHA256_HEX])
 {
 	struct strv names = { 0 };
-	struct fail why;
+	struct fail why = { "" };
 	if (packages_load(d->paths.packages, &names, hash, &why) != 0)
 		bad(d, "packages", &why);
 	else
@@ -103,7 +104,7 @@ static void check_packages(struct doctor *d, char hash[SHA256_HEX])
 static void check_images(struct doctor *d, const char *hash)
 {
 	struct step step = { .what = "look for the images" };
-	struct fail why;
+	struct fail why = { "" };
 	engine_images(true, &step.argv);
 	runner_run(&d->runner, &step, 1);
 	const char *errors = proc_errors(&step.proc), *out = proc_out(&step.proc);
@@ -128,7 +129,7 @@ static void check_list(struct doctor *d)
 {
 	struct strv diags = { 0 };
 	struct list list;
-	struct fail why;
+	struct fail why = { "" };
 	int r = list_reload(&d->paths, &diags, &list, &why);
 	if (r == 0)
 		good("list", "%s%s", d->paths.domains, diags.n > 0 ? ", with warnings:" : "");
@@ -142,7 +143,7 @@ static void check_list(struct doctor *d)
 
 static void check_opencode(struct doctor *d)
 {
-	struct fail why;
+	struct fail why = { "" };
 	char *managed = NULL;
 	if (paths_find_auth(&d->paths, &why) != 0)
 		bad(d, "auth", &why);
@@ -159,7 +160,7 @@ static void check_opencode(struct doctor *d)
 static void check_workspace(struct doctor *d)
 {
 	struct workspace w;
-	struct fail why;
+	struct fail why = { "" };
 	if (workspace_find(&d->paths, &w, &why) != 0)
 		bad(d, "directory", &why);
 	else
@@ -174,7 +175,7 @@ static void check_workspace(struct doctor *d)
 static void check_environment(struct doctor *d)
 {
 	struct strv names = { 0 };
-	struct fail why;
+	struct fail why = { "" };
 	const char *memory, *pids;
 	if (start_env_names(getenv("PRISONCODE_ENV"), &names, &why) != 0 ||
 	    start_limits(&memory, &pids, &why) != 0)

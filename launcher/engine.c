@@ -220,16 +220,18 @@ void engine_parse_info(const char *text, size_t len, struct engine_facts *ret)
 
 bool engine_parse_end(const char *text, struct engine_end *ret)
 {
-	char running[8], oom[8], started[64];
-	int status;
-	if (sscanf(text, "%7s %7s %d %63s", running, oom, &status, started) != 4)
+	char running[8], oom[8], number[12], started[64], *end;
+	if (sscanf(text, "%7s %7s %11s %63s", running, oom, number, started) != 4)
+		return false;
+	long status = strtol(number, &end, 10);
+	if (*end != '\0' || status < 0 || status > 255)
 		return false;
 	*ret = (struct engine_end){
 		.running = strcmp(running, "true") == 0,
 		.oom_killed = strcmp(oom, "true") == 0,
 		/* a container that never ran has the zero time of Go */
 		.started = strncmp(started, "0001-", 5) != 0,
-		.status = status,
+		.status = (int)status,
 	};
 	return true;
 }

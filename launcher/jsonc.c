@@ -108,7 +108,9 @@ static int hex4(const struct scan *s, size_t pos)
 /* After a backslash; pos is left behind the escape. */
 static int scan_escape(struct scan *s)
 {
-	char c = s->pos < s->len ? s->text[s->pos] : '\0';
+	char c = '\0';
+	if (s->pos < s->len)
+		c = s->text[s->pos];
 	if (c != '\0' && strchr("\"\\/bfnrt", c) != NULL) {
 		s->pos++;
 		return 0;

@@ -77,8 +77,9 @@ void net4_without(struct net4 net, uint32_t addr, struct strv *out)
 		return;
 	}
 	/* Halve again and again; the half without the address is kept. */
-	for (unsigned bits = net.bits + 1; bits <= 32; bits++) {
-		struct net4 half = { (addr & mask(bits)) ^ (1u << (32 - bits)), bits };
+	for (unsigned host_bits = 32 - net.bits; host_bits > 0 && host_bits <= 32; host_bits--) {
+		unsigned bits = 33 - host_bits;
+		struct net4 half = { (addr & mask(bits)) ^ (1u << (host_bits - 1)), bits };
 		net4_format(half, text);
 		strv_add(out, text);
 	}

@@ -1,4 +1,5 @@
 /* proc.c - see proc.h. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 /* Hands on the whole lines; at_end also what has no line end. */
 static void hand_on(struct proc *proc, struct proc_buf *b, bool at_end)
 {
-	while (b->line_start < b->len) {
+	while (b->text != NULL && b->line_start < b->len) {
 		char *line = b->text + b->line_start;
 		char *end = memchr(line, '\n', b->len - b->line_start);
 		if (end == NULL && !at_end)
@@ -55,6 +56,7 @@ static void bound(struct proc_buf *b)
 	if (b->len <= PROC_OUTPUT_MAX)
 		return;
 	size_t drop = b->len / 2;
+	assert(b->text != NULL);
 	memmove(b->text, b->text + drop, b->len - drop);
 	b->len -= drop;
 	b->line_start -= b->line_start > drop ? drop : b->line_start;

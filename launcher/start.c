@@ -139,7 +139,8 @@ static void warn_expiring(const char *auth)
 	if (file_read(auth, JSONC_SIZE_MAX, &text, &len) == 0)
 		(void)jsonc_parse(text, len, &root, &err);
 	double soon = ((double)time(NULL) + 3600) * 1000;
-	for (const cJSON *e = cJSON_IsObject(root) ? root->child : NULL; e != NULL; e = e->next) {
+	bool object = root != NULL && cJSON_IsObject(root);
+	for (const cJSON *e = object ? root->child : NULL; e != NULL; e = e->next) {
 		const char *type =
 		    cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(e, "type"));
 		const cJSON *expires = cJSON_GetObjectItemCaseSensitive(e, "expires");

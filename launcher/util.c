@@ -49,10 +49,11 @@ char *xstrdup(const char *text)
 	return xstrndup(text, strlen(text));
 }
 
-static char *format_text(const char *format, va_list ap)
+PRINTF_LIKE(1, 0) static char *format_text(const char *format, va_list ap)
 {
 	va_list again;
 	va_copy(again, ap);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): said of any file after the first */
 	int len = vsnprintf(NULL, 0, format, again);
 	va_end(again);
 	if (len < 0)
@@ -95,6 +96,7 @@ int fail_set(struct fail *fail, const char *format, ...)
 {
 	va_list ap;
 	va_start(ap, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): said of any file after the first */
 	vsnprintf(fail->text, sizeof(fail->text), format, ap);
 	va_end(ap);
 	make_printable(fail->text);
@@ -319,16 +321,18 @@ static int dir_make_one(const char *path, mode_t mode)
 
 int dir_make(const char *path, mode_t mode)
 {
-	cleanup_free char *copy = xstrdup(path);
-	for (char *p = copy + 1; *p != '\0'; p++) {
-		if (*p != '/')
-			continue;
+	char *copy = xstrdup(path);
+	int r = 0;
+	for (char *p = strchr(copy + strspn(copy, "/"), '/'); p != NULL && r == 0;
+	     p = strchr(p + 1, '/')) {
 		*p = '\0';
-		if (dir_make_one(copy, mode) != 0)
-			return -1;
+		r = dir_make_one(copy, mode);
 		*p = '/';
 	}
-	return dir_make_one(copy, mode);
+	if (r == 0)
+		r = dir_make_one(copy, mode);
+	free(copy);
+	return r;
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -349,18 +353,15 @@ int tree_remove(const char *path)
 /* Resolves path, or its nearest parent that exists. Caller frees; NULL when there is none. */
 static char *resolve_existing(const char *path)
 {
-	cleanup_free char *copy = xstrdup(path);
-	for (;;) {
-		char *real = realpath(copy, NULL);
-		if (real != NULL)
-			return real;
-		char *slash = strrchr(copy, '/');
-		if (slash == NULL)
-			return NULL;
-		if (slash == copy)
-			return xstrdup("/");
+	char *copy = xstrdup(path);
+	char *real = realpath(copy, NULL);
+	for (char *slash = strrchr(copy, '/'); real == NULL && slash != NULL;
+	     slash = strrchr(copy, '/')) {
 		*slash = '\0';
+		real = realpath(slash == copy ? "/" : copy, NULL);
 	}
+	free(copy);
+	return real;
 }
 
 bool path_is_inside(const char *path, const char *dir)
