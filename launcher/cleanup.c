@@ -81,7 +81,7 @@ static void list_orphans(struct runner *runner, const char *run, const struct st
 			 struct strv *ret)
 {
 	char owner[SESSION_ID_MAX];
-	struct fail ignored;
+	struct fail ignored = { "" };
 	struct step steps[2] = { { .what = "list containers" }, { .what = "list networks" } };
 	if (rundir_owner(run, owner, &ignored) != 0)
 		return;
@@ -107,7 +107,7 @@ void cleanup_stale(struct runner *runner, const char *run)
 {
 	struct rundir *dirs = NULL;
 	struct strv ids = { 0 }, orphans = { 0 };
-	struct fail why;
+	struct fail why = { "" };
 	if (rundir_take_stale(run, &dirs, &ids, &why) != 0) {
 		fprintf(stderr, "prisoncode: warning: %s\n", why.text);
 		return;

@@ -25,7 +25,7 @@ struct doctor {
 /* One line a check. A text comes from files and tools: only printable bytes reach the terminal. */
 PRINTF_LIKE(2, 3) static void good(const char *topic, const char *format, ...)
 {
-	struct fail line;
+	struct fail line = { "" };
 	char text[1024];
 	va_list ap;
 	va_start(ap, format);

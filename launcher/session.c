@@ -78,7 +78,7 @@ struct session {
 /* One line on standard error; after the session when the jail draws on the terminal. */
 PRINTF_LIKE(2, 3) static void say(struct session *s, const char *format, ...)
 {
-	struct fail line;
+	struct fail line = { "" };
 	va_list ap;
 	char text[1024];
 	va_start(ap, format);
@@ -777,7 +777,7 @@ static void print_plan(const struct plan *p)
 static void print_build(const struct session *s, bool sidecar)
 {
 	struct strv argv = { 0 };
-	struct fail why;
+	struct fail why = { "" };
 	if (images_build_argv(sidecar, &s->start->packages, s->start->packages_hash, &argv, &why) ==
 	    0)
 		print_argv(&argv);
@@ -798,7 +798,7 @@ int session_dry_run(const struct start *start, struct fail *why)
 	prepare_names(start, s.id, &s.prepared);
 	if (!step_ok(&s.images)) {
 		const char *errors = proc_errors(&s.images.proc);
-		struct fail note;
+		struct fail note = { "" };
 		bool no_app = engine_says_no_image(errors, PLAN_APP_IMAGE);
 		bool no_sidecar = engine_says_no_image(errors, PLAN_SIDECAR_IMAGE);
 		if (no_app)

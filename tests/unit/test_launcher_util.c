@@ -163,15 +163,12 @@ static void test_workspace_key(void **state)
 	workspace_key("/home/u/project", b);
 	assert_string_equal(a, b);
 	/* nothing of a name but letters, digits, points, dashes; none starts with a point */
-	static const char *const odd[] = {
-		"/a/..",
-		"/a/.hidden",
-		"/a/b c\n'\"/$(x)",
-		"/a/\xc3\xa4",
-		"/",
-		"/a/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-	};
+	static const char *const odd[] = { "/a/..",       "/a/.hidden", "/a/b c\n'\"/$(x)",
+					   "/a/\xc3\xa4", "/",          "/a/\t\x7f" };
+	char longest[300] = "/a/";
+	memset(longest + 3, 'x', sizeof(longest) - 4);
+	workspace_key(longest, a);
+	assert_true(strlen(a) < WORKSPACE_KEY - 1);
 	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
 		workspace_key(odd[i], a);
 		assert_int_not_equal(a[0], '.');
