@@ -68,7 +68,8 @@ static int send_later(struct pipe *pipe, const char *data, size_t len)
 
 int pipe_send(struct pipe *pipe, const void *data, size_t len)
 {
-	uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)len);
+	/* uv_buf_t serves reads too, so it is not const; a write does not change it. */
+	const uv_buf_t buf = { .base = (char *)data, .len = len };
 	int n = uv_try_write(stream_of(pipe), &buf, 1);
 	if (n < 0 && n != UV_EAGAIN)
 		return n;

@@ -71,6 +71,15 @@ def left_behind():
     return session_containers() + session_networks()
 
 
+def remove(names):
+    """Remove what a failed test left, so that the next one can be judged by itself."""
+    if names:
+        for containers in session_containers():
+            docker("rm", "-f", containers)
+        for network in session_networks():
+            docker("network", "rm", network)
+
+
 def wait_until(predicate, seconds, what):
     """Wait for something that has no event of its own."""
     end = time.monotonic() + seconds
@@ -172,6 +181,7 @@ class Home:
 
     def __init__(self, path, person, env, model):
         self.path, self.person, self.env, self.model = path, person, env, model
+        self.processes = []
         self.dot = path / ".prisoncode"
         self.config = path / ".config/opencode"
         self.auth = path / ".local/share/opencode/auth.json"
@@ -209,10 +219,19 @@ class Home:
     def start(self, *args, cwd=None, **more):
         """Start prisoncode; returns the process. It leads a process group of its own."""
         more.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [self.env["PRISONCODE_BIN"], *args], cwd=cwd or self.workspace, env=self.env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
             **self.person.become(), **more)
+        self.processes.append(process)
+        return process
+
+    def end_all(self):
+        """End what a failed test left running."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=30)
 
     def run(self, *args, stdin=None, timeout=120, **more):
         """Run prisoncode to its end."""
@@ -272,12 +291,15 @@ def images(make_home, person):
 
 @pytest.fixture
 def home(make_home, person, images):
-    assert left_behind() == [], "something of an earlier session is still there"
     home = make_home(person)
     yield home
+    home.end_all()
     # Removals may go on for a moment after the prompt is back.
-    wait_until(lambda: not left_behind() and not home.staged(), 15,
-               f"nothing is left behind: {left_behind()} {home.staged()}")
+    end = time.monotonic() + 15
+    while (left := left_behind() + home.staged()) and time.monotonic() < end:
+        time.sleep(0.05)
+    remove(left)
+    assert left == [], "sessions left this behind"
 
 
 # ---- the report of times -------------------------------------------------------------------------

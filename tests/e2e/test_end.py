@@ -43,12 +43,13 @@ def test_ctrl_c_reaches_the_whole_process_group_and_ends_it(home):
 def test_a_killed_launcher_is_cleaned_up_at_the_next_start(home):
     process = start_sleeping_shell(home)
     process.kill()
-    process.communicate(timeout=30)
+    process.wait(timeout=30)
     assert left_behind(), "a killed launcher cannot clean up"
     assert home.staged(), "its staged files are there too"
     done = home.run("--bash", "-c", "echo fresh")
     assert (done.returncode, done.stdout) == (0, "fresh\n")
     wait_until(lambda: not left_behind(), 15, "the next start removed it")
+    process.communicate(timeout=30)  # ends when nobody holds the pipes: no docker client is left
 
 
 def test_a_start_beside_a_running_session_leaves_it_alone(home):
