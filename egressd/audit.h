@@ -25,10 +25,15 @@ struct audit_wait {
 /*
  * path "-" is standard output. max_bytes 0: no bound. Returns 0, or -1 with a text in why (for
  * "egressd: audit log FILE: why"). path and session are borrowed until audit_close() is done.
- * SIGPIPE and SIGXFSZ must be ignored. A loop has at most one.
+ * SIGPIPE and SIGXFSZ must be ignored. A loop has at most one; it and all functions below belong to
+ * the loop's thread.
  */
 int audit_open(uv_loop_t *loop, const char *path, const char *session, uint64_t max_bytes,
 	       struct audit **ret, char *why, size_t why_cap);
+
+/* Another loop's writer to the same log. Whole lines only, whoever writes; a failure is seen by all.
+ * Returns 0, or -1 without memory. */
+int audit_join(struct audit *other, uv_loop_t *loop, struct audit **ret);
 
 /* 1, 2, 3, ...; with several workers each gets its own numbers: first, first + step, ... */
 uint64_t audit_next_id(struct audit *audit);
@@ -50,6 +55,17 @@ bool audit_writable(struct audit *audit);
 void audit_reopen(struct audit *audit);
 void audit_flush(
     struct audit *audit); /* now; done() of the waiters comes from the loop all the same */
+/* Flushes; then no worker writes any more, and the process must end by _exit(). */
+void audit_seize(struct audit *audit);
+
+/* Of the log, by whatever worker; since it was opened. */
+struct audit_stats {
+	uint64_t failed;  /* writes that did not bring all of their lines into the log */
+	uint64_t dropped; /* lines that nobody waited for and that are not in the log */
+	bool failing;     /* the last write failed */
+};
+void audit_get_stats(struct audit *audit, struct audit_stats *ret);
+
 /* Flushes, calls the waiters, closes. done(arg) comes when the loop holds nothing of it any more.
  */
 void audit_close(struct audit *audit, void (*done)(void *arg), void *arg);
