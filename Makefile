@@ -177,7 +177,7 @@ $(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
 
 .PHONY: help test unit pytest-proxy pytest-launcher fuzz-replay check lint check-includes analyze sanitize \
-        fuzz fuzz-all e2e test-roots bench-acl demo build install uninstall clean
+        fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean
 
 unit: $(UNIT_TESTS)
 	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t; done
@@ -268,6 +268,17 @@ $(OUT)/bench-acl: tests/bench/bench_acl.c $(ACL_A)
 ## bench-acl: loading and matching of lists of 10 to 1,000,000 entries
 bench-acl: $(OUT)/bench-acl
 	$<
+
+BENCH_TOOLS := $(addprefix $(OUT)/bench/,load origin relay)
+$(BENCH_TOOLS): $(OUT)/bench/%: tests/bench/%.c tests/bench/common.c tests/bench/common.h
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(OWN) $(LDFLAGS) $(LDHARD) -Itests/bench -o $@ $(filter %.c,$^)
+
+## bench: egressd beside other proxies, under 15 minutes; QUICK=1: two. Results in build/bench
+bench: $(OUT)/egressd $(BENCH_TOOLS)
+	@tests/install-deps bench
+	$(PYTHON) -B tests/bench/bench.py $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 ## demo: installs what is missing, builds, and shows the main job
 demo:
