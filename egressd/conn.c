@@ -17,6 +17,8 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "conn_internal.h"
 
@@ -66,19 +68,15 @@ static void conn_unref(struct conn *c)
 	worker_conn_gone(w);
 }
 
-static int take_peer(struct conn *c)
+static int take_peer(struct conn *c, const struct sockaddr *from)
 {
-	struct sockaddr_storage from;
-	int len = sizeof from;
 	struct acl_addr addr = { .family = 4 };
-	if (uv_tcp_getpeername(&c->client.tcp, (struct sockaddr *)&from, &len) != 0)
-		return -1;
-	if (from.ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)&from;
+	if (from->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)from;
 		memcpy(addr.bytes, &in->sin_addr, 4);
 		c->peer_port = ntohs(in->sin_port);
 	} else {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&from;
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
 		addr.family = 6;
 		memcpy(addr.bytes, &in6->sin6_addr, 16);
 		c->peer_port = ntohs(in6->sin6_port);
@@ -104,14 +102,18 @@ static struct conn *conn_new(struct worker *w)
 	return c;
 }
 
-int conn_accept(struct worker *w, uv_stream_t *listener)
+void conn_accept(struct worker *w, int fd, const struct sockaddr *from)
 {
 	struct conn *c = conn_new(w);
-	if (c == NULL)
-		return -1;
-	if (uv_accept(listener, (uv_stream_t *)&c->client.tcp) != 0 || take_peer(c) != 0) {
+	if (c == NULL || uv_tcp_open(&c->client.tcp, fd) != 0) {
+		close(fd);
+		if (c != NULL)
+			conn_close(c, CODE_OVERLOAD, false);
+		return;
+	}
+	if (take_peer(c, from) != 0) {
 		conn_close(c, CODE_OVERLOAD, true);
-		return 0;
+		return;
 	}
 	c->over_limit = c->peer->conns > w->per_client_max;
 	uv_tcp_nodelay(&c->client.tcp, 1);
@@ -119,7 +121,6 @@ int conn_accept(struct worker *w, uv_stream_t *listener)
 	deadline_arm(&w->deadlines, &c->deadline, DEADLINE_BETWEEN);
 	if (pipe_read(&c->client) != 0)
 		conn_close(c, CODE_CLIENT_CLOSED, true);
-	return 0;
 }
 
 /* Stop everything that could still call back for the request in hand. */
@@ -298,7 +299,9 @@ static void step_deadline(struct conn *c)
 {
 	switch (c->state) {
 	case CONN_HEAD:
-		if (conn_has_input(c))
+		if (pipe_is_pending(&c->client)) /* its last answer was not taken */
+			conn_close(c, CODE_IDLE, true);
+		else if (conn_has_input(c))
 			conn_step_late(c);
 		else
 			conn_close(c, CODE_DONE, false);
@@ -448,7 +451,7 @@ static void step_tunnel(struct conn *c, const struct conn_event *ev)
 void conn_drain_all(struct worker *w)
 {
 	for (struct conn *c = w->conns; c != NULL; c = c->next)
-		if (c->state == CONN_HEAD && !conn_has_input(c))
+		if (c->state == CONN_HEAD && !conn_has_input(c) && !pipe_is_pending(&c->client))
 			conn_close(c, CODE_DONE, false);
 }
 

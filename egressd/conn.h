@@ -21,10 +21,10 @@ struct worker;
 /* ---- for the worker ----------------------------------------------------------------------------
  */
 
-/* Accept from a listener that has a client waiting. Returns 0, or -1 when that client was dropped
- * (no memory, gone again). */
-struct uv_stream_s;
-int conn_accept(struct worker *worker, struct uv_stream_s *listener);
+/* A client was accepted: fd, which is taken over in all cases, from the address from. Without memory
+ * it is dropped. */
+struct sockaddr;
+void conn_accept(struct worker *worker, int fd, const struct sockaddr *from);
 
 /* For deadlines_init(): the deadline of a connection passed. */
 void conn_deadline_passed(struct deadline *deadline);

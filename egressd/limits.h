@@ -48,6 +48,11 @@
 #define LIMIT_LINGER_MS    2000u       /* after an error answer input is discarded so long */
 #define LIMIT_LINGER       (64u << 10) /* and so much of it */
 #define LIMIT_RESERVED_FDS 64u         /* for the log, resolvers, files of a reload */
+#define LIMIT_FDS_PER_CONN 4u          /* client and upstream, and two attempts or pipes more */
+#define LIMIT_BACKLOG      1024 /* clients in the kernel's queue; it cuts this at its somaxconn */
+#define LIMIT_ACCEPTS      32u /* clients taken in one turn: a flood of them must not hold up the rest */
+#define LIMIT_ACCEPT_RETRY_MS                                                                      \
+	100u /* without descriptors: looks again so often, and does not spin */
 
 /* A list that is being edited is read when its directory has been quiet for so long. */
 #define LIMIT_RELOAD_QUIET_MS 200u

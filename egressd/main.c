@@ -15,9 +15,6 @@
 #include "lint.h"
 #include "worker.h"
 
-/* Of each connection: its client, its upstream, and two more attempts to connect or pipes. */
-#define FDS_PER_CONNECTION 4
-
 /*
  * How many connections the limit of open files allows: the default is what the soft limit allows as
  * it stands; more are taken out of the hard limit when --max-connections asks for them.
@@ -27,7 +24,7 @@ static uint64_t limit_connections(uint64_t wanted)
 	struct rlimit files;
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
 		return wanted != 0 ? wanted : 1;
-	uint64_t need = wanted * FDS_PER_CONNECTION + LIMIT_RESERVED_FDS;
+	uint64_t need = wanted * LIMIT_FDS_PER_CONN + LIMIT_RESERVED_FDS;
 	if (wanted != 0 && files.rlim_cur != RLIM_INFINITY && files.rlim_cur < need) {
 		struct rlimit more = files;
 		more.rlim_cur = files.rlim_max == RLIM_INFINITY || files.rlim_max > need
@@ -38,9 +35,9 @@ static uint64_t limit_connections(uint64_t wanted)
 	}
 	uint64_t room = 1; /* a limit that leaves no room still lets one client in at a time */
 	if (files.rlim_cur == RLIM_INFINITY || files.rlim_cur > (rlim_t)1 << 22)
-		room = (1u << 22) / FDS_PER_CONNECTION;
-	else if (files.rlim_cur >= LIMIT_RESERVED_FDS + FDS_PER_CONNECTION)
-		room = (files.rlim_cur - LIMIT_RESERVED_FDS) / FDS_PER_CONNECTION;
+		room = (1u << 22) / LIMIT_FDS_PER_CONN;
+	else if (files.rlim_cur >= LIMIT_RESERVED_FDS + LIMIT_FDS_PER_CONN)
+		room = (files.rlim_cur - LIMIT_RESERVED_FDS) / LIMIT_FDS_PER_CONN;
 	if (wanted != 0 && wanted <= room)
 		return wanted;
 	if (wanted != 0)

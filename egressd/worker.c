@@ -16,21 +16,14 @@
 #include "conn.h"
 #include "limits.h"
 #include "list_watch.h"
-
-#define BACKLOG 1024
-
-struct listener {
-	uv_tcp_t tcp;
-	struct worker *worker;
-	bool waiting; /* a client waits in it: accepted by the kernel, not by us */
-};
+#include "listener.h"
 
 static const int signal_numbers[] = { SIGHUP, SIGTERM, SIGINT, SIGUSR1 };
 #define SIGNALS (sizeof signal_numbers / sizeof signal_numbers[0])
 
 static int start(struct worker *w);
 static void finish(struct worker *w);
-static void on_connection(uv_stream_t *stream, int status);
+static void on_client(void *arg, int fd, const struct sockaddr *from);
 static void on_signal(uv_signal_t *handle, int number);
 static void on_drained(uv_timer_t *timer);
 
@@ -126,26 +119,20 @@ static void to_sockaddr(const struct config_endpoint *e, struct sockaddr_storage
 		uv_ip6_addr(text, e->port, (struct sockaddr_in6 *)ret);
 }
 
-/* Bound without SO_REUSEPORT, so that a port that another program holds with it is refused too. An
- * IPv6 address means IPv6 only: what is written is what is opened. */
 static int listen_on(struct worker *w, const struct config_endpoint *e)
 {
-	struct listener *l = &w->listeners[w->listener_count];
 	struct sockaddr_storage addr;
 	char text[CONFIG_ENDPOINT_TEXT];
 	to_sockaddr(e, &addr);
 	config_format_endpoint(&e->addr, e->port, text);
-	int r = uv_tcp_init(&w->loop, &l->tcp);
+	int fd = listener_bind((const struct sockaddr *)&addr);
+	if (fd < 0)
+		return refuse(text, uv_strerror(fd));
+	int r = listener_start(&w->listeners[w->listener_count], &w->loop, fd, on_client, w);
 	if (r != 0)
 		return refuse(text, uv_strerror(r));
 	w->listener_count++;
-	l->worker = w;
-	l->tcp.data = l;
-	r = uv_tcp_bind(&l->tcp, (const struct sockaddr *)&addr,
-			e->addr.family == 6 ? UV_TCP_IPV6ONLY : 0);
-	if (r == 0)
-		r = uv_listen((uv_stream_t *)&l->tcp, BACKLOG, on_connection);
-	return r == 0 ? 0 : refuse(text, uv_strerror(r));
+	return 0;
 }
 
 static int start_listeners(struct worker *w)
@@ -239,55 +226,29 @@ static int start(struct worker *w)
 
 /* ---- accept ------------------------------------------------------------------------------------- */
 
-static void on_spare_closed(uv_handle_t *handle)
+/* At the limit clients are left in the kernel's queue until worker_conn_gone() goes on. */
+static void on_client(void *arg, int fd, const struct sockaddr *from)
 {
-	((struct worker *)handle->data)->spare_open = false;
-}
-
-/* There is no memory for this client: take it off the queue and let it go. */
-static void drop_client(struct listener *l)
-{
-	struct worker *w = l->worker;
-	if (w->spare_open || uv_tcp_init(&w->loop, &w->spare) != 0) {
-		l->waiting = true;
+	struct worker *w = arg;
+	conn_accept(w, fd, from);
+	if (w->conn_count < w->conns_max)
 		return;
-	}
-	w->spare.data = w;
-	w->spare_open = true;
-	uv_accept((uv_stream_t *)&l->tcp, (uv_stream_t *)&w->spare);
-	uv_close((uv_handle_t *)&w->spare, on_spare_closed);
+	for (size_t i = 0; i < w->listener_count; i++)
+		listener_pause(&w->listeners[i]);
 }
 
-/* At the limit the client is left in the listener: without uv_accept() libuv stops asking for more,
- * so nothing spins, and worker_conn_gone() goes on from there. */
-static void on_connection(uv_stream_t *stream, int status)
+static void resume_accepting(struct worker *w)
 {
-	struct listener *l = stream->data;
-	struct worker *w = l->worker;
-	if (status < 0)
-		return;
-	if (w->conn_count >= w->conns_max)
-		l->waiting = true;
-	else if (conn_accept(w, stream) != 0)
-		drop_client(l);
-}
-
-static void accept_waiting(struct worker *w)
-{
-	for (size_t i = 0; i < w->listener_count && w->conn_count < w->conns_max; i++) {
-		struct listener *l = &w->listeners[i];
-		if (!l->waiting)
-			continue;
-		l->waiting = false;
-		on_connection((uv_stream_t *)&l->tcp, 0);
-	}
+	for (size_t i = 0; i < w->listener_count; i++)
+		if (w->listeners[i].paused)
+			listener_resume(&w->listeners[i]);
 }
 
 void worker_conn_gone(struct worker *w)
 {
 	w->conn_count--;
 	if (w->state == WORKER_SERVE)
-		accept_waiting(w);
+		resume_accepting(w);
 	else if (w->state == WORKER_DRAIN && w->conn_count == 0)
 		finish(w);
 }
@@ -332,7 +293,7 @@ static void start_drain(struct worker *w)
 {
 	w->state = WORKER_DRAIN;
 	for (size_t i = 0; i < w->listener_count; i++)
-		close_handle(&w->listeners[i].tcp);
+		listener_close(&w->listeners[i]);
 	w->listener_count = 0;
 	watch_close(w->watch);
 	w->watch = NULL;
@@ -378,7 +339,7 @@ static void finish(struct worker *w)
 {
 	w->state = WORKER_END;
 	for (size_t i = 0; i < w->listener_count; i++)
-		close_handle(&w->listeners[i].tcp);
+		listener_close(&w->listeners[i]);
 	for (size_t i = 0; i < SIGNALS; i++)
 		if (w->signals[i].data != NULL) {
 			close_handle(&w->signals[i]);

@@ -35,8 +35,6 @@ struct worker {
 	struct conn *conns;
 	uint64_t conn_count, conns_max, per_client_max;
 	struct clients clients;
-	uv_tcp_t spare; /* takes a client that there is no memory for */
-	bool spare_open;
 
 	struct listener *listeners;
 	size_t listener_count;

@@ -547,6 +547,8 @@ def wait_refused(proxy):
     while time.monotonic() < end:
         try:
             socket.create_connection((proxy.host, proxy.port), 1).close()
+        except ConnectionResetError:
+            pass  # it was in the queue when that was closed
         except ConnectionRefusedError:
             return
     raise AssertionError("it still listens")
