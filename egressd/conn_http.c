@@ -191,7 +191,7 @@ static void finish_end(struct conn *c)
 	if (end.keep_client && c->worker->state == WORKER_SERVE)
 		conn_next_request(c);
 	else if (end.code == CODE_DONE)
-		conn_linger(c);
+		conn_linger(c, pipe_is_pending(&c->client) ? DEADLINE_IDLE : DEADLINE_LINGER);
 	else /* an answer that was cut off must not look whole */
 		conn_close(c, end.code, true);
 }

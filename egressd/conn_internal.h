@@ -160,7 +160,9 @@ void conn_vet(const struct conn *conn, const struct target *target, const struct
 	      struct vetted *ret);
 bool conn_is_vetted(const struct vetted *vetted, const struct acl_addr *addr);
 void conn_next_request(struct conn *conn);
-void conn_linger(struct conn *conn); /* half-close, discard what still comes, then close */
+/* Half-close, discard what still comes, then close. kind: LINGER, or IDLE when what is pending is an
+ * origin's answer, whose rest a slow client is given time for; LINGER follows then. */
+void conn_linger(struct conn *conn, enum deadline_kind kind);
 /* It ends here: the line that is owed or open, an answer if none was given, else a reset. */
 void conn_fail(struct conn *conn, enum code code, unsigned status, const char *detail);
 

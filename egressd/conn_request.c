@@ -12,6 +12,7 @@
 #define INPUT_FIRST 4096u /* ordinary heads fit; a silent client holds no more */
 
 static void step_requests(struct conn *c);
+static void await_request(struct conn *c);
 static void start_resolve(struct conn *c);
 static void start_dial(struct conn *c);
 static void step_connected(struct conn *c);
@@ -111,6 +112,10 @@ void conn_step_head(struct conn *c, const struct conn_event *ev)
 {
 	if (ev->kind == EV_UPSTREAM) { /* a kept one that ends, or speaks out of turn */
 		conn_drop_upstream(c, ev->n > 0);
+		return;
+	}
+	if (ev->kind == EV_DRAINED && ev->pipe == &c->client) {
+		await_request(c);
 		return;
 	}
 	if (ev->kind != EV_CLIENT)
@@ -240,7 +245,7 @@ static void take_head(struct conn *c, size_t skip, size_t len)
 /* As many requests as are there and need no waiting: only health checks do not. */
 static void step_requests(struct conn *c)
 {
-	while (c->state == CONN_HEAD && conn_has_input(c)) {
+	while (c->state == CONN_HEAD && conn_has_input(c) && !pipe_is_pending(&c->client)) {
 		struct request *rq = c->request;
 		size_t skip = 0, len = 0;
 		switch (http_find_head(rq->in.data, rq->in.len, true, &rq->scan, &skip, &len,
@@ -293,16 +298,31 @@ void conn_next_request(struct conn *c)
 	rq->vetted.dropped.family = 0;
 	rq->outcome = OUTCOME_NONE;
 	c->state = CONN_HEAD;
-	if (c->worker->state != WORKER_SERVE && rq->in.len == 0) {
+	if (c->upstream != NULL && pipe_read(c->upstream) != 0)
+		conn_drop_upstream(c, false);
+	if (pipe_is_pending(&c->client)) {
+		pipe_stop(&c->client);
+		conn_arm(c, DEADLINE_IDLE);
+	} else if (in_loop) {
+		conn_arm(c, rq->in.len > 0 ? DEADLINE_HEADER : DEADLINE_BETWEEN);
+	} else {
+		await_request(c);
+	}
+}
+
+/* The client has taken its last answer. Before that none of its requests is looked at, so that a
+ * client that asks and asks and never reads does not fill our memory with answers. */
+static void await_request(struct conn *c)
+{
+	bool has_input = conn_has_input(c);
+	if (c->worker->state != WORKER_SERVE && !has_input) {
 		conn_close(c, CODE_DONE, false);
 		return;
 	}
-	conn_arm(c, rq->in.len > 0 ? DEADLINE_HEADER : DEADLINE_BETWEEN);
-	if (c->upstream != NULL && pipe_read(c->upstream) != 0)
-		conn_drop_upstream(c, false);
+	conn_arm(c, has_input ? DEADLINE_HEADER : DEADLINE_BETWEEN);
 	if (pipe_read(&c->client) != 0)
 		conn_close(c, CODE_CLIENT_CLOSED, true);
-	else if (!in_loop)
+	else
 		step_requests(c);
 }
 
@@ -586,15 +606,15 @@ static void answer(struct conn *c, enum code code, unsigned status, const char *
 	if (pipe_send(&c->client, text, reply_write(&reply, text)) < 0)
 		conn_close(c, CODE_CLIENT_CLOSED, true);
 	else
-		conn_linger(c);
+		conn_linger(c, DEADLINE_LINGER);
 }
 
-void conn_linger(struct conn *c)
+void conn_linger(struct conn *c, enum deadline_kind kind)
 {
 	c->state = CONN_REPLY;
 	c->discarded = 0;
 	conn_drop_upstream(c, false);
-	conn_arm(c, DEADLINE_LINGER);
+	conn_arm(c, kind);
 	if (pipe_shutdown(&c->client) != 0 || pipe_read(&c->client) != 0)
 		conn_close(c, CODE_CLIENT_CLOSED, false);
 }
@@ -606,6 +626,11 @@ void conn_step_reply(struct conn *c, const struct conn_event *ev)
 		c->discarded += (uint64_t)ev->n;
 	else if (ev->kind == EV_CLIENT)
 		c->client_ended = true;
-	if (c->discarded > LIMIT_LINGER || (c->client_ended && !pipe_is_pending(&c->client)))
+	else if (ev->kind == EV_DRAINED && c->deadline.kind == DEADLINE_IDLE)
+		conn_arm(c, DEADLINE_LINGER);
+	bool enough = c->discarded > LIMIT_LINGER || c->client_ended;
+	if (enough && !pipe_is_pending(&c->client))
 		conn_close(c, CODE_DONE, false);
+	else if (enough)
+		pipe_stop(&c->client); /* the rest of the answer has its time all the same */
 }

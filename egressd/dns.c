@@ -100,6 +100,7 @@ static struct entry *get_entry(struct dns *dns, const struct acl_host *name);
 static void touch_entry(struct dns *dns, struct entry *entry);
 static void set_pin(struct entry *entry, struct pin *pin);
 static void drop_pin(struct dns *dns, struct entry *entry);
+static void remove_entry(struct dns *dns, struct entry *entry);
 static struct pin *pin_from_hosts(struct dns *dns, const struct acl_host *name);
 static struct lookup *start_lookup(struct dns *dns, struct entry *entry);
 static void run_lookups(struct dns *dns);
@@ -320,6 +321,22 @@ static void unlink_wait(struct dns_wait *wait)
 	wait->lookup = NULL;
 }
 
+/* Make room: a lookup whose askers have all left need not go on. Else a client that asks and leaves
+ * takes the room of those who wait. Its queries cannot be taken back; LIMIT_QUERIES bounds them. */
+static void drop_unawaited(struct dns *dns)
+{
+	struct lookup *lookup = dns->running;
+	while (lookup != NULL && lookup->first != NULL)
+		lookup = lookup->next;
+	if (lookup == NULL)
+		return;
+	struct entry *entry = lookup->entry;
+	unlink_lookup(lookup);
+	lookup_unref(lookup);
+	if (entry->pin == NULL)
+		remove_entry(dns, entry);
+}
+
 struct pin *dns_lookup(struct dns *dns, const struct acl_host *name, struct dns_wait *wait)
 {
 	wait->lookup = NULL;
@@ -345,6 +362,8 @@ struct pin *dns_lookup(struct dns *dns, const struct acl_host *name, struct dns_
 		link_wait(entry->lookup, wait);
 		return NULL;
 	}
+	if (dns->running_count >= LIMIT_LOOKUPS)
+		drop_unawaited(dns);
 	if (dns->running_count >= LIMIT_LOOKUPS || dns->query_count + 2 > LIMIT_QUERIES)
 		return dns->overload;
 	entry = get_entry(dns, name);
