@@ -10,16 +10,6 @@
 
 #include "json.h"
 
-/* Bytes as written, between the quotes. Canonical names have at most 253. */
-#define MAX_SESSION 512
-#define MAX_CLIENT  64
-#define MAX_METHOD  64
-#define MAX_HOST    320
-#define MAX_PATH    768
-#define MAX_ENTRY   512
-#define MAX_ADDRESS 64
-#define MAX_TEXT    768
-
 static const char *const action_names[] = {
 	[AUDIT_START] = "start", [AUDIT_STOP] = "stop", [AUDIT_RELOAD] = "reload",
 	[AUDIT_ALLOW] = "allow", [AUDIT_DENY] = "deny", [AUDIT_FAIL] = "fail",
@@ -58,28 +48,28 @@ static void put_rule(struct json *j, const struct audit_entry *entry)
 	}
 	json_open(j, "rule", '{');
 	json_uint(j, "line", entry->rule_line);
-	json_str(j, "entry", entry->rule_entry, entry->rule_entry_len, MAX_ENTRY);
+	json_str(j, "entry", entry->rule_entry, entry->rule_entry_len, LIMIT_AUDIT_ENTRY);
 	json_close(j, '}');
 }
 
 static void put_request(struct json *j, const struct audit_entry *entry)
 {
-	put_text(j, "client", entry->client, MAX_CLIENT);
+	put_text(j, "client", entry->client, LIMIT_AUDIT_CLIENT);
 	if (entry->method != NULL)
-		json_str(j, "method", entry->method, entry->method_len, MAX_METHOD);
+		json_str(j, "method", entry->method, entry->method_len, LIMIT_AUDIT_METHOD);
 	if (entry->host != NULL)
-		json_str(j, "host", entry->host, entry->host_len, MAX_HOST);
+		json_str(j, "host", entry->host, entry->host_len, LIMIT_AUDIT_HOST);
 	if (entry->port != 0)
 		json_uint(j, "port", entry->port);
 	if (entry->path != NULL)
-		json_str(j, "path", entry->path, entry->path_len, MAX_PATH);
+		json_str(j, "path", entry->path, entry->path_len, LIMIT_AUDIT_PATH);
 }
 
 static void put_outcome(struct json *j, const struct audit_entry *entry)
 {
 	put_rule(j, entry);
-	put_text(j, "address", entry->address, MAX_ADDRESS);
-	put_text(j, "sni", entry->sni, MAX_HOST);
+	put_text(j, "address", entry->address, LIMIT_AUDIT_ADDRESS);
+	put_text(j, "sni", entry->sni, LIMIT_AUDIT_HOST);
 	if (entry->has_times) {
 		json_uint(j, "dns_ms", entry->dns_ms);
 		json_uint(j, "connect_ms", entry->connect_ms);
@@ -91,7 +81,7 @@ static void put_outcome(struct json *j, const struct audit_entry *entry)
 	}
 	if (entry->status != 0)
 		json_uint(j, "status", entry->status);
-	put_text(j, "text", entry->text, MAX_TEXT);
+	put_text(j, "text", entry->text, LIMIT_AUDIT_TEXT);
 }
 
 size_t audit_line_write(const struct audit_entry *entry, const struct timespec *now,
@@ -101,11 +91,11 @@ size_t audit_line_write(const struct audit_entry *entry, const struct timespec *
 	json_init(&j, out, LIMIT_AUDIT_LINE - 1);
 	json_open(&j, NULL, '{');
 	put_time(&j, now);
-	put_text(&j, "session", session, MAX_SESSION);
+	put_text(&j, "session", session, LIMIT_AUDIT_SESSION);
 	if (entry->id != 0)
 		json_uint(&j, "id", entry->id);
-	put_text(&j, "action", action_names[entry->action], MAX_METHOD);
-	put_text(&j, "code", code_row(entry->code)->name, MAX_METHOD);
+	put_text(&j, "action", action_names[entry->action], LIMIT_AUDIT_METHOD);
+	put_text(&j, "code", code_row(entry->code)->name, LIMIT_AUDIT_METHOD);
 	put_request(&j, entry);
 	put_outcome(&j, entry);
 	if (lost > 0)

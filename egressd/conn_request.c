@@ -177,7 +177,7 @@ static void answer_health(struct conn *c)
 		answer(c, code, code == CODE_DONE ? 204 : 0, NULL);
 		return;
 	}
-	char text[REPLY_MAX];
+	char text[LIMIT_REPLY];
 	struct reply reply = { .code = CODE_DONE, .status = 204, .minor = rq->head.minor };
 	if (pipe_send(&c->client, text, reply_write(&reply, text)) < 0) {
 		conn_close(c, CODE_CLIENT_CLOSED, true);
@@ -584,7 +584,7 @@ void conn_step_refused(struct conn *c, bool written)
 static void answer(struct conn *c, enum code code, unsigned status, const char *detail)
 {
 	const struct request *rq = c->request;
-	char text[REPLY_MAX];
+	char text[LIMIT_REPLY];
 	struct reply reply = {
 		.code = code,
 		.status = status,

@@ -11,10 +11,6 @@
 
 #include "limits.h"
 
-/* Of one connection's four descriptors one is the client's: no more than three attempts at a time.
- */
-#define FLIGHTS 3
-
 enum dial_state { DIAL_TRYING = 0, DIAL_OVER };
 
 struct attempt {
@@ -34,7 +30,7 @@ struct dial {
 	void *arg;
 	uint64_t deadline_ms;
 	uint64_t next_ms; /* when the next address is due */
-	struct attempt *flights[FLIGHTS];
+	struct attempt *flights[LIMIT_FLIGHTS];
 	uint16_t port;
 	size_t next, count;
 	struct acl_addr addrs[];
@@ -84,7 +80,7 @@ static void dial_unref(struct dial *dial)
 
 static void close_attempt(struct attempt *a)
 {
-	for (int i = 0; i < FLIGHTS; i++)
+	for (unsigned i = 0; i < LIMIT_FLIGHTS; i++)
 		if (a->dial->flights[i] == a)
 			a->dial->flights[i] = NULL;
 	pipe_close(a->pipe, false, on_attempt_closed);
@@ -94,7 +90,7 @@ static void dial_over(struct dial *dial)
 {
 	assert(dial->state == DIAL_TRYING);
 	dial->state = DIAL_OVER;
-	for (int i = 0; i < FLIGHTS; i++)
+	for (unsigned i = 0; i < LIMIT_FLIGHTS; i++)
 		if (dial->flights[i] != NULL)
 			close_attempt(dial->flights[i]);
 	uv_close((uv_handle_t *)&dial->timer, on_timer_closed);
@@ -212,7 +208,7 @@ static void start_attempt(struct dial *dial, struct attempt **flight)
 static struct attempt **find_flight(struct dial *dial, uint64_t now)
 {
 	struct attempt **oldest = NULL;
-	for (int i = 0; i < FLIGHTS; i++) {
+	for (unsigned i = 0; i < LIMIT_FLIGHTS; i++) {
 		if (dial->flights[i] == NULL)
 			return &dial->flights[i];
 		if (oldest == NULL || dial->flights[i]->started_ms < (*oldest)->started_ms)
@@ -229,7 +225,7 @@ static struct attempt **find_flight(struct dial *dial, uint64_t now)
 
 static bool in_flight(const struct dial *dial)
 {
-	for (int i = 0; i < FLIGHTS; i++)
+	for (unsigned i = 0; i < LIMIT_FLIGHTS; i++)
 		if (dial->flights[i] != NULL)
 			return true;
 	return false;
@@ -266,7 +262,7 @@ static void on_timer(uv_timer_t *timer)
 static void win(struct dial *dial, struct attempt *a)
 {
 	struct dial_result result = { .code = CODE_LISTED, .pipe = a->pipe, .addr = a->addr };
-	for (int i = 0; i < FLIGHTS; i++)
+	for (unsigned i = 0; i < LIMIT_FLIGHTS; i++)
 		if (dial->flights[i] == a)
 			dial->flights[i] = NULL;
 	a->pipe->tcp.data = NULL;

@@ -15,9 +15,6 @@
 
 #define CLASS_IN 1
 
-/* A try is given at least so much, however many resolvers share the time. */
-#define TRY_MIN_MS 100u
-
 struct socket_poll {
 	uv_poll_t handle;
 	struct dns_channel *channel;
@@ -91,10 +88,10 @@ static int init_ares(struct dns_channel *channel, size_t count, uint64_t timeout
 	/* Timeouts double with each round: rounds * (2^tries - 1) of them fill the time. */
 	const int tries = count == 1 ? 3 : 2;
 	uint64_t try_ms = timeout_ms / (count * ((1u << tries) - 1));
-	if (try_ms < TRY_MIN_MS)
-		try_ms = TRY_MIN_MS;
-	if (try_ms > 60000)
-		try_ms = 60000;
+	if (try_ms < LIMIT_DNS_TRY_MIN_MS)
+		try_ms = LIMIT_DNS_TRY_MIN_MS;
+	if (try_ms > LIMIT_DNS_TRY_MAX_MS)
+		try_ms = LIMIT_DNS_TRY_MAX_MS;
 
 	char lookups[] = "b";
 	char no_file[] = ""; /* no such file, and that is no error */

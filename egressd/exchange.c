@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "http_body.h"
+#include "limits.h"
 
 /*
  * up:   IDLE --start--> BODY --all of it sent--> COMPLETE
@@ -38,12 +39,10 @@ struct exchange {
 	bool keep_client, keep_upstream;
 };
 
-#define PIECE (64u << 10) /* of input taken at a time: what bounds the buffer on the stack */
-
 /* What goes to the client from one call: an answer's head and what is known of its body. */
 struct outgoing {
 	size_t len;
-	char data[LIMIT_HEAD + HTTP_HEAD_GROWTH + PIECE + HTTP_BODY_GROWTH];
+	char data[LIMIT_HEAD + HTTP_HEAD_GROWTH + LIMIT_PIECE + HTTP_BODY_GROWTH];
 };
 
 static size_t from_client(struct exchange *x, const char *data, size_t len);
@@ -188,13 +187,13 @@ size_t exchange_on_data(struct exchange *x, enum conn_side side, const char *dat
 	size_t used = 0;
 	if (side == CONN_CLIENT) {
 		while (used < len && x->up == UP_BODY) {
-			size_t n = len - used < PIECE ? len - used : PIECE;
+			size_t n = len - used < LIMIT_PIECE ? len - used : LIMIT_PIECE;
 			used += from_client(x, data + used, n);
 		}
 		return used;
 	}
 	while (used < len && x->down != DOWN_IDLE) {
-		size_t n = len - used < PIECE ? len - used : PIECE;
+		size_t n = len - used < LIMIT_PIECE ? len - used : LIMIT_PIECE;
 		from_upstream(x, data + used, n);
 		used += n;
 	}
@@ -244,7 +243,7 @@ void exchange_on_reset(struct exchange *x)
 /* One piece of the request's body. Returns how much of it was taken; all when it is the last word. */
 static size_t from_client(struct exchange *x, const char *data, size_t len)
 {
-	char scratch[PIECE + HTTP_BODY_GROWTH];
+	char scratch[LIMIT_PIECE + HTTP_BODY_GROWTH];
 	struct http_error err;
 	struct http_slice out;
 	size_t used;

@@ -1,5 +1,5 @@
 /*
- * health.c - a client of one question: OPTIONS * to an egressd, within HEALTH_MS. Owns its own loop
+ * health.c - a client of one question: OPTIONS * to an egressd, within LIMIT_HEALTH_MS. Owns its own loop
  * and its one connection.
  */
 #include "health.h"
@@ -10,9 +10,7 @@
 #include <string.h>
 
 #include "dial.h"
-
-#define HEALTH_MS  3000 /* an engine asks every few seconds */
-#define ANSWER_MAX 4096 /* egressd's own answers are never longer */
+#include "limits.h"
 
 struct health {
 	uv_loop_t loop;
@@ -23,7 +21,7 @@ struct health {
 	bool over, healthy;
 	size_t len;
 	char ask[160];
-	char answer[ANSWER_MAX + 1];
+	char answer[LIMIT_REPLY + 1];
 	char buffer[PIPE_BUFFER];
 };
 
@@ -51,7 +49,7 @@ static void judge(struct health *h)
 	h->answer[h->len] = '\0';
 	char *head_end = strstr(h->answer, "\r\n\r\n");
 	if (head_end == NULL) {
-		if (h->len == ANSWER_MAX)
+		if (h->len == LIMIT_REPLY)
 			end(h, "the answer is too long for an egressd");
 		return;
 	}
@@ -71,7 +69,7 @@ static void on_read(struct pipe *pipe, ssize_t n, const char *data)
 		end(h, "it closed the connection without an answer");
 		return;
 	}
-	size_t take = (size_t)n < ANSWER_MAX - h->len ? (size_t)n : ANSWER_MAX - h->len;
+	size_t take = (size_t)n < LIMIT_REPLY - h->len ? (size_t)n : LIMIT_REPLY - h->len;
 	memcpy(h->answer + h->len, data, take);
 	h->len += take;
 	judge(h);
@@ -110,11 +108,11 @@ static void start(struct health *h, const struct config_endpoint *endpoint, cons
 	h->loop.data = h->buffer;
 	h->timer.data = h;
 	uv_timer_init(&h->loop, &h->timer);
-	uv_timer_start(&h->timer, on_timer, HEALTH_MS, 0);
+	uv_timer_start(&h->timer, on_timer, LIMIT_HEALTH_MS, 0);
 	snprintf(h->ask, sizeof h->ask,
 		 "OPTIONS * HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", text);
-	h->dial =
-	    dial_start(&h->loop, &endpoint->addr, 1, endpoint->port, HEALTH_MS, on_dialled, h);
+	h->dial = dial_start(&h->loop, &endpoint->addr, 1, endpoint->port, LIMIT_HEALTH_MS,
+			     on_dialled, h);
 	if (h->dial == NULL)
 		end(h, "out of memory");
 }

@@ -14,9 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Two writes within one tick of the file system's clock look alike: while a file is younger than
- * this when it is read, it is read again. */
-#define FRESH_S 2
+#include "limits.h"
 
 /* What tells one content of the file from the next. */
 struct stamp {
@@ -49,7 +47,7 @@ static struct stamp stamp_of(const struct stat *st)
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (struct stamp){
-		.known = now.tv_sec - st->st_ctim.tv_sec >= FRESH_S,
+		.known = now.tv_sec - st->st_ctim.tv_sec >= LIMIT_HOSTS_FRESH_S,
 		.dev = st->st_dev,
 		.ino = st->st_ino,
 		.size = st->st_size,
@@ -201,7 +199,7 @@ static void on_event(uv_fs_event_t *watch, const char *name, int events, int sta
 /* Without a watch (no directory, no more of the system's) the stat alone must do. */
 static void start_watch(struct hosts_file *file)
 {
-	char dir[1024];
+	char dir[LIMIT_PATH];
 	const char *slash = strrchr(file->path, '/');
 	size_t len = slash == NULL ? 1 : (size_t)(slash - file->path);
 	if (len >= sizeof dir)

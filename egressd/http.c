@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "limits.h"
+
 #if LLHTTP_VERSION_MAJOR < 9 && !(defined(LLHTTP_STRICT_MODE) && LLHTTP_STRICT_MODE)
 #error "llhttp before 9 must be built with -DLLHTTP_STRICT_MODE=1"
 #endif
-
-#define LENGTH_MAX INT64_MAX
 
 static int split_fields(const char *at, const char *end, struct http_head *head);
 static int agree_with_llhttp(const char *data, size_t len, llhttp_type_t type,
@@ -343,7 +343,7 @@ static const char *read_length(struct http_head *head, struct http_slice value)
 		if (value.at[i] < '0' || value.at[i] > '9')
 			return "Content-Length is not a number";
 		unsigned digit = (unsigned)(value.at[i] - '0');
-		if (n > ((uint64_t)LENGTH_MAX - digit) / 10)
+		if (n > (LIMIT_LENGTH - digit) / 10)
 			return "Content-Length is too large";
 		n = n * 10 + digit;
 	}

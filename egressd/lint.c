@@ -12,9 +12,9 @@
 #include "acl_file.h"
 #include "decide.h"
 #include "json.h"
+#include "limits.h"
 
 /* One diagnostic as JSON: entry and text are at most some 1,500 bytes, six times that if escaped. */
-#define JSON_MAX 16384
 
 struct lint {
 	const char *name; /* of the file, for people */
@@ -31,13 +31,13 @@ static const char *severity_name(enum acl_severity severity)
 static void print_json(struct lint *lint, unsigned line, unsigned column,
 		       enum acl_severity severity, const char *entry, const char *text)
 {
-	char *out = malloc(JSON_MAX);
+	char *out = malloc(LIMIT_LINT_LINE);
 	struct json j;
 	if (out == NULL) {
 		lint->failed = true;
 		return;
 	}
-	json_init(&j, out, JSON_MAX);
+	json_init(&j, out, LIMIT_LINT_LINE);
 	json_open(&j, NULL, '{');
 	json_uint(&j, "line", line);
 	json_uint(&j, "column", column);

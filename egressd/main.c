@@ -34,8 +34,9 @@ static uint64_t limit_connections(uint64_t wanted)
 			files = more;
 	}
 	uint64_t room = 1; /* a limit that leaves no room still lets one client in at a time */
-	if (files.rlim_cur == RLIM_INFINITY || files.rlim_cur > (rlim_t)1 << 22)
-		room = (1u << 22) / LIMIT_FDS_PER_CONN;
+	if (files.rlim_cur == RLIM_INFINITY ||
+	    files.rlim_cur / LIMIT_FDS_PER_CONN > LIMIT_CONNECTIONS)
+		room = LIMIT_CONNECTIONS;
 	else if (files.rlim_cur >= LIMIT_RESERVED_FDS + LIMIT_FDS_PER_CONN)
 		room = (files.rlim_cur - LIMIT_RESERVED_FDS) / LIMIT_FDS_PER_CONN;
 	if (wanted != 0 && wanted <= room)

@@ -12,8 +12,10 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#define PIPE_BUFFER                                                                                \
-	(64u << 10) /* uv_loop_t.data points to so many bytes that all pipes read into */
+#include "limits.h"
+
+/* uv_loop_t.data points to so many bytes that all pipes read into. */
+#define PIPE_BUFFER LIMIT_READ
 
 enum pipe_state {
 	PIPE_OFF = 0, /* not relaying: what is read goes to ops->read */

@@ -13,10 +13,7 @@
 #include "json.h"
 #include "target.h"
 
-#define MESSAGE_MAX 1536 /* two host names, our sentence, a hint of some 900 bytes */
-#define BODY_MAX    3328 /* leaves REPLY_MAX enough for the longest head */
-#define QUOTED_MAX  2560 /* of the message in JSON: escapes make it longer */
-#define HOST_PORT   (ACL_NAME_MAX + 10)
+#define HOST_PORT (ACL_NAME_MAX + 10)
 
 /* Text of bounded length; what does not fit is cut. */
 struct text {
@@ -131,9 +128,9 @@ static size_t write_json(const struct reply *reply, const struct code_row *row,
 			 const struct text *message, const char *line, size_t line_len, char *out)
 {
 	struct json j;
-	json_init(&j, out, BODY_MAX - 1);
+	json_init(&j, out, LIMIT_REPLY_BODY - 1);
 	json_open(&j, NULL, '{');
-	json_str(&j, "message", message->at, message->len, QUOTED_MAX);
+	json_str(&j, "message", message->at, message->len, LIMIT_REPLY_QUOTED);
 	json_str(&j, "error", row->error, strlen(row->error), 32);
 	json_str(&j, "code", row->name, strlen(row->name), 32);
 	if (reply->host != NULL) {
@@ -155,7 +152,7 @@ static size_t write_json(const struct reply *reply, const struct code_row *row,
 
 static size_t write_body(const struct reply *reply, const struct code_row *row, char *out)
 {
-	char space[MESSAGE_MAX], line[HOST_PORT];
+	char space[LIMIT_REPLY_MESSAGE], line[HOST_PORT];
 	struct text message = { .at = space, .cap = sizeof(space) };
 	size_t line_len = reply_add_line(reply, line);
 	write_message(&message, reply, row, line, line_len);
@@ -184,11 +181,11 @@ static void end_head(struct text *t, const struct reply *reply)
 	add_str(t, "\r\n");
 }
 
-size_t reply_write(const struct reply *reply, char out[REPLY_MAX])
+size_t reply_write(const struct reply *reply, char out[LIMIT_REPLY])
 {
 	const struct code_row *row = code_row(reply->code);
 	unsigned status = reply->status != 0 ? reply->status : row->status;
-	struct text t = { .at = out, .cap = REPLY_MAX };
+	struct text t = { .at = out, .cap = LIMIT_REPLY };
 	if (status >= 200 &&
 	    status < 300) { /* the health check's: no body, no length (RFC 9110 8.6) */
 		add_status(&t, status, status_reason(status));
@@ -200,7 +197,7 @@ size_t reply_write(const struct reply *reply, char out[REPLY_MAX])
 		row = code_row(CODE_INTERNAL);
 		status = row->status;
 	}
-	char body[BODY_MAX];
+	char body[LIMIT_REPLY_BODY];
 	size_t body_len = write_body(reply, row, body);
 	add_status(&t, status, status == row->status ? row->reason : status_reason(status));
 	add_str(&t, "; error=");

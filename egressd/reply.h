@@ -7,8 +7,7 @@
 
 #include "acl.h"
 #include "codes.h"
-
-#define REPLY_MAX 4096
+#include "limits.h"
 
 struct reply {
 	enum code code;
@@ -25,8 +24,8 @@ struct reply {
 	unsigned minor;                 /* of the client's HTTP/1.x */
 };
 
-/* Writes the answer, returns its length (at most REPLY_MAX). */
-size_t reply_write(const struct reply *reply, char out[REPLY_MAX]);
+/* Writes the answer, returns its length (at most LIMIT_REPLY). */
+size_t reply_write(const struct reply *reply, char out[LIMIT_REPLY]);
 
 /* The narrowest entry that would allow the request, into out (ACL_NAME_MAX + 10 bytes); 0 when no
  * line helps. */

@@ -25,9 +25,9 @@ static struct acl_host host(const char *text)
 /* The whole answer as a C string; checks its length and that the body has the length it says. */
 static char *answer(const struct reply *reply)
 {
-	static char out[REPLY_MAX + 1];
+	static char out[LIMIT_REPLY + 1];
 	size_t len = reply_write(reply, out);
-	assert_true(len <= REPLY_MAX);
+	assert_true(len <= LIMIT_REPLY);
 	out[len] = '\0';
 	assert_int_equal(strlen(out), len);
 	char *body = strstr(out, "\r\n\r\n"), *length = strstr(out, "\r\nContent-Length: ");
@@ -265,7 +265,7 @@ static void test_health(void **state)
 	    "HTTP/1.1 204 No Content\r\nProxy-Status: egressd\r\nConnection: close\r\n\r\n");
 }
 
-/* Longest names, a hint of any length with controls and marks: within REPLY_MAX, and valid JSON. */
+/* Longest names, a hint of any length with controls and marks: within LIMIT_REPLY, and valid JSON. */
 static void test_bounds(void **state)
 {
 	static char hint[20000];
