@@ -1,14 +1,13 @@
 /* cleanup.c - see cleanup.h. */
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "engine.h"
 #include "plan.h"
 
-bool cleanup_is_gone(const struct step *removal)
+/* Did a removal leave nothing: removed now, or never there? */
+static bool is_gone(const struct step *removal)
 {
 	const char *errors = proc_errors(&removal->proc);
 	return step_ok(removal) || strstr(errors, "No such container") != NULL ||
@@ -16,58 +15,48 @@ bool cleanup_is_gone(const struct step *removal)
 	       strstr(errors, "No such network") != NULL || strstr(errors, "not found") != NULL;
 }
 
-/* One of a session's things, by kind. */
-static void fill_removal(struct step *step, const char *session, const char *kind, bool network)
+/* Removes networks, both at once, and again one by one: an engine may take a moment to let go. */
+static bool remove_networks(struct runner *runner, const char *session)
 {
-	cleanup_free char *name = plan_name(session, kind);
-	step->what = "clean up";
-	if (network)
-		engine_network_remove(name, &step->argv);
-	else
-		engine_remove(name, &step->argv);
-}
-
-/* Again, one by one: an engine may take a moment to let go of a network. */
-static bool try_again(struct runner *runner, const char *session, bool sidecar, bool net, bool out)
-{
-	static const char *const kinds[] = { "egressd", "net", "out" };
-	const bool wanted[] = { sidecar, net, out };
+	static const char *const kinds[] = { "net", "out" };
+	struct step steps[2] = { { .what = "clean up" }, { .what = "clean up" } };
 	bool gone = true;
-	for (int i = 0; i < 3; i++) {
-		struct step step = { 0 };
-		if (!wanted[i])
-			continue;
-		fill_removal(&step, session, kinds[i], i > 0);
-		runner_run(runner, &step, 1);
-		gone = cleanup_is_gone(&step) && gone;
-		step_done(&step);
+	for (int i = 0; i < 2; i++) {
+		cleanup_free char *name = plan_name(session, kinds[i]);
+		engine_network_remove(name, &steps[i].argv);
+	}
+	runner_run(runner, steps, 2);
+	for (int i = 0; i < 2; i++) {
+		if (!is_gone(&steps[i])) {
+			proc_done(&steps[i].proc);
+			runner_run(runner, &steps[i], 1);
+		}
+		gone = is_gone(&steps[i]) && gone;
+		step_done(&steps[i]);
 	}
 	return gone;
 }
 
-bool cleanup_engine(struct runner *runner, const char *session, bool stopped)
+static bool run_one(struct runner *runner, void (*fill)(const char *, struct strv *),
+		    const char *name)
 {
-	enum { SIDECAR, NET, OUT, JAIL, COUNT };
-	struct step steps[COUNT] = { 0 };
-	fill_removal(&steps[SIDECAR], session, "egressd", false);
-	fill_removal(&steps[NET], session, "net", true);
-	fill_removal(&steps[OUT], session, "out", true);
-	fill_removal(&steps[JAIL], session, "jail", false);
-	if (stopped) {
-		runner_run(runner, &steps[SIDECAR], 3);
-	} else {
-		/* One after the other: the jail must not outlive what filters it. */
-		runner_run(runner, &steps[JAIL], 1);
-		runner_run(runner, &steps[SIDECAR], 1);
-		runner_run(runner, &steps[NET], 2);
-	}
-	bool gone = stopped || cleanup_is_gone(&steps[JAIL]);
-	bool again[3];
-	for (int i = 0; i < 3; i++)
-		again[i] = !cleanup_is_gone(&steps[i]);
-	for (int i = 0; i < COUNT; i++)
-		step_done(&steps[i]);
-	return try_again(runner, session, again[SIDECAR], again[NET], again[OUT]) && gone;
+	struct step step = { .what = "clean up" };
+	fill(name, &step.argv);
+	runner_run(runner, &step, 1);
+	bool gone = is_gone(&step);
+	step_done(&step);
+	return gone;
+}
+
+bool cleanup_engine(struct runner *runner, const char *session)
+{
+	cleanup_free char *jail = plan_name(session, "jail");
+	cleanup_free char *sidecar = plan_name(session, "egressd");
+	/* One after the other: the jail must not outlive what filters it. */
+	bool gone = run_one(runner, engine_remove, jail);
+	(void)run_one(runner, engine_stop, sidecar);
+	gone = run_one(runner, engine_remove, sidecar) && gone;
+	return remove_networks(runner, session) && gone;
 }
 
 /* A session's name, as rundir_new_id() makes them: it comes back to us from the engine's labels. */
@@ -114,10 +103,17 @@ void cleanup_stale(struct runner *runner, const char *run)
 	}
 	if (ids.n > 0)
 		list_orphans(runner, run, &ids, &orphans);
-	for (size_t i = 0; i < ids.n; i++)
-		cleanup_rundir(&dirs[i], cleanup_engine(runner, ids.v[i], false));
+	bool gone = true;
+	for (size_t i = 0; i < ids.n; i++) {
+		bool clean = cleanup_engine(runner, ids.v[i]);
+		cleanup_rundir(&dirs[i], clean);
+		gone = gone && clean;
+	}
 	for (size_t i = 0; i < orphans.n; i++)
-		cleanup_engine(runner, orphans.v[i], false);
+		gone = cleanup_engine(runner, orphans.v[i]) && gone;
+	if (!gone)
+		fprintf(stderr, "prisoncode: warning: docker did not remove everything of earlier "
+				"sessions; the next start tries again\n");
 	free(dirs);
 	strv_done(&ids);
 	strv_done(&orphans);
@@ -125,19 +121,10 @@ void cleanup_stale(struct runner *runner, const char *run)
 
 void cleanup_rundir(struct rundir *dir, bool engine_clean)
 {
-	if (!engine_clean && dir->path != NULL) {
-		DIR *d = opendir(dir->path);
-		for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
-			if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-			    strcmp(e->d_name, "lock") == 0)
-				continue;
-			cleanup_free char *path = xasprintf("%s/%s", dir->path, e->d_name);
-			tree_remove(path);
-		}
-		if (d != NULL)
-			closedir(d);
-		free(dir->path);
-		dir->path = NULL; /* the folder stays, for the next start to find */
+	if (engine_clean) {
+		rundir_close(dir);
+		return;
 	}
-	rundir_close(dir);
+	rundir_empty(dir);
+	rundir_release(dir); /* the folder stays, for the next start to find */
 }

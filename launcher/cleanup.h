@@ -9,14 +9,10 @@
 #include "runner.h"
 
 /*
- * Removes a session's containers (jail first) and networks by name. What is not there is fine.
- * stopped: the jail is gone and the sidecar does not run any more, so that nothing needs to wait for
- * anything. True when nothing is left.
+ * Removes a session's containers (jail first; the sidecar is asked to end, so that its last lines are
+ * in the log) and networks, by name. What is not there is fine. True when nothing is left.
  */
-bool cleanup_engine(struct runner *runner, const char *session, bool stopped);
-
-/* Did a removal (docker rm, network rm) leave nothing: removed now, or never there? */
-bool cleanup_is_gone(const struct step *removal);
+bool cleanup_engine(struct runner *runner, const char *session);
 
 /*
  * Removes what sessions without a living launcher left: their folders, and whatever in the engine

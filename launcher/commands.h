@@ -16,4 +16,7 @@ int cmd_denied(const struct options *options, struct fail *why);
 /* --doctor: every precondition, and what to do. *ret_status is 1 when a session would not start. */
 int cmd_doctor(const struct options *options, int *ret_status, struct fail *why);
 
+/* --reinstall: builds both images anew; with --dry-run the commands. */
+int cmd_reinstall(const struct options *options, struct fail *why);
+
 #endif

@@ -236,6 +236,24 @@ bool engine_parse_end(const char *text, struct engine_end *ret)
 	return true;
 }
 
+static bool says_no_permission(const char *errors)
+{
+	return strstr(errors, "permission denied while trying to connect") != NULL ||
+	       (strstr(errors, "dial unix") != NULL && strstr(errors, "permission denied") != NULL);
+}
+
+static bool says_no_daemon(const char *errors)
+{
+	return strstr(errors, "Cannot connect to the Docker daemon") != NULL ||
+	       strstr(errors, "Is the docker daemon running") != NULL ||
+	       strstr(errors, "failed to connect to the docker API") != NULL;
+}
+
+bool engine_says_unreachable(const char *errors)
+{
+	return says_no_permission(errors) || says_no_daemon(errors);
+}
+
 bool engine_says_overlap(const char *errors)
 {
 	return strstr(errors, "Pool overlaps") != NULL ||
@@ -286,14 +304,11 @@ static char *main_line(const char *errors)
 
 void engine_explain(const char *what, const char *errors, struct fail *why)
 {
-	if (strstr(errors, "permission denied while trying to connect") != NULL ||
-	    (strstr(errors, "dial unix") != NULL && strstr(errors, "permission denied") != NULL)) {
+	if (says_no_permission(errors)) {
 		fail_set(why,
 			 "no permission to use Docker: add yourself to the docker group ('sudo "
 			 "usermod -aG docker $USER', then log in anew), or use rootless Docker");
-	} else if (strstr(errors, "Cannot connect to the Docker daemon") != NULL ||
-		   strstr(errors, "Is the docker daemon running") != NULL ||
-		   strstr(errors, "failed to connect to the docker API") != NULL) {
+	} else if (says_no_daemon(errors)) {
 		fail_set(why, "the Docker daemon does not answer: start it ('sudo systemctl start "
 			      "docker', or Docker Desktop), or set DOCKER_HOST");
 	} else {

@@ -50,7 +50,8 @@ struct engine_end {
 };
 bool engine_parse_end(const char *text, struct engine_end *ret);
 
-bool engine_says_overlap(const char *errors); /* the subnet is in use */
+bool engine_says_unreachable(const char *errors); /* no engine, or no permission to use it */
+bool engine_says_overlap(const char *errors);     /* the subnet is in use */
 bool engine_says_no_image(const char *errors, const char *image);
 
 /*

@@ -94,7 +94,8 @@ int images_build(struct runner *runner, bool sidecar, const struct strv *package
 		return -1;
 	}
 	fprintf(stderr, "prisoncode: building the image %s (this takes some minutes)\n", image);
-	proc_start(&build.proc, &runner->loop, PROC_LINES, build.argv.v, on_build_line, &progress);
+	proc_start(&build.proc, &runner->loop, PROC_LINES, build.argv.v, on_build_line, &progress,
+		   -1);
 	runner->stop_at_once = true;
 	runner_wait(runner, &build, 1);
 	runner->stop_at_once = false;

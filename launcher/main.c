@@ -22,7 +22,7 @@ static int act(const struct options *options, int *ret_status, struct fail *why)
 {
 	switch (options->action) {
 	case ACTION_RUN: return run(options, ret_status, why);
-	case ACTION_REINSTALL: return session_reinstall(options->dry_run, why);
+	case ACTION_REINSTALL: return cmd_reinstall(options, why);
 	case ACTION_HELP: options_help(stdout); return 0;
 	case ACTION_ALLOW: return cmd_allow(options, why);
 	case ACTION_DENIED: return cmd_denied(options, why);

@@ -38,14 +38,14 @@ static char *address_text(uint32_t addr)
  * The halves of the session's /28. In each, .0 is the network, .1 the gateway's (which nobody has
  * on the jail's side), .2 the sidecar.
  */
-static struct net4 jail_net(const struct plan_facts *f)
+static struct net4 jail_net(struct net4 subnet)
 {
-	return (struct net4){ f->subnet.addr, 29 };
+	return (struct net4){ subnet.addr, 29 };
 }
 
-static struct net4 out_net(const struct plan_facts *f)
+static struct net4 out_net(struct net4 subnet)
 {
-	return (struct net4){ f->subnet.addr + 8, 29 };
+	return (struct net4){ subnet.addr + 8, 29 };
 }
 
 static void add_network(struct plan *p, const char *kind, struct net4 subnet, bool jail)
@@ -62,8 +62,8 @@ static void plan_sidecar(const struct plan_facts *f, struct plan *p)
 	c->name = plan_name(f->session, "egressd");
 	c->image = PLAN_SIDECAR_IMAGE;
 	c->network = plan_name(f->session, "out");
-	c->address = address_text(out_net(f).addr + 2);
-	p->sidecar_jail_address = address_text(jail_net(f).addr + 2);
+	c->address = address_text(out_net(f->subnet).addr + 2);
+	p->sidecar_jail_address = address_text(jail_net(f->subnet).addr + 2);
 	c->user = xasprintf("%u:%u", f->uid, f->gid);
 	c->pids = xstrdup("64"); /* threads: one a CPU and c-ares' and libuv's own */
 	c->memory = f->sidecar_memory ? xstrdup("512m") : NULL;
@@ -160,7 +160,8 @@ static void plan_jail(const struct plan_facts *f, struct plan *p)
 	c->name = plan_name(f->session, "jail");
 	c->image = PLAN_APP_IMAGE;
 	c->network = plan_name(f->session, f->unrestricted ? "out" : "net");
-	c->address = address_text((f->unrestricted ? out_net(f) : jail_net(f)).addr + 3);
+	c->address =
+	    address_text((f->unrestricted ? out_net(f->subnet) : jail_net(f->subnet)).addr + 3);
 	c->user = xasprintf("%u:%u", f->uid, f->gid);
 	c->interactive = true;
 	c->tty = f->tty;
@@ -185,15 +186,21 @@ static void plan_jail(const struct plan_facts *f, struct plan *p)
 		strv_add(&c->args, *arg);
 }
 
+void plan_make_networks(const char *session, const char *owner, struct net4 subnet, bool sidecar,
+			struct plan *ret)
+{
+	*ret = (struct plan){ .session = xstrdup(session), .owner = xstrdup(owner) };
+	ret->has_sidecar = sidecar;
+	add_network(ret, "out", out_net(subnet), false);
+	if (sidecar)
+		add_network(ret, "net", jail_net(subnet), true);
+}
+
 void plan_make(const struct plan_facts *facts, struct plan *ret)
 {
-	*ret = (struct plan){ .session = xstrdup(facts->session), .owner = xstrdup(facts->owner) };
-	add_network(ret, "out", out_net(facts), false);
-	if (!facts->unrestricted) {
-		add_network(ret, "net", jail_net(facts), true);
-		ret->has_sidecar = true;
+	plan_make_networks(facts->session, facts->owner, facts->subnet, !facts->unrestricted, ret);
+	if (ret->has_sidecar)
 		plan_sidecar(facts, ret);
-	}
 	plan_jail(facts, ret);
 }
 

@@ -77,6 +77,10 @@ struct plan {
 };
 
 void plan_make(const struct plan_facts *facts, struct plan *ret);
+/* The networks alone, which depend on no more than this. */
+void plan_make_networks(const char *session, const char *owner, struct net4 subnet, bool sidecar,
+			struct plan *ret);
+
 void plan_done(struct plan *plan);
 
 /* The names that a session's things have in the engine; kind: "jail", "egressd", "net", "out". */

@@ -105,21 +105,23 @@ static void set_streams(struct proc *proc, uv_loop_t *loop, uv_stdio_container_t
 }
 
 void proc_start(struct proc *proc, uv_loop_t *loop, enum proc_mode mode, char *const *argv,
-		proc_line_fn *on_line, void *arg)
+		proc_line_fn *on_line, void *arg, int keep_fd)
 {
 	*proc = (struct proc){
 		.running = true, .mode = mode, .on_line = on_line, .arg = arg, .status = 127
 	};
-	uv_stdio_container_t stdio[3];
+	uv_stdio_container_t stdio[4];
 	uv_process_options_t options = {
 		.exit_cb = on_exit_seen,
 		.file = argv[0],
 		.args = (char **)argv,
 		.flags = mode == PROC_ATTACHED ? 0 : UV_PROCESS_DETACHED,
-		.stdio_count = 3,
+		.stdio_count = keep_fd >= 0 ? 4 : 3,
 		.stdio = stdio,
 	};
 	set_streams(proc, loop, stdio);
+	stdio[3].flags = UV_INHERIT_FD;
+	stdio[3].data.fd = keep_fd;
 	proc->spawn_error = uv_spawn(loop, &proc->handle, &options);
 	own(proc, &proc->handle); /* also after a failure the handle must be closed */
 	proc->spawned = proc->spawn_error == 0;
@@ -137,6 +139,22 @@ void proc_signal(struct proc *proc, int signal)
 {
 	if (proc->spawned && proc->running && !uv_is_closing((uv_handle_t *)&proc->handle))
 		uv_process_kill(&proc->handle, signal);
+}
+
+static void close_open(void *handle, bool ours)
+{
+	if (ours && !uv_is_closing(handle))
+		uv_close(handle, on_closed);
+}
+
+void proc_abandon(struct proc *proc)
+{
+	bool piped = proc->mode == PROC_QUIET || proc->mode == PROC_LINES;
+	if (!proc->running)
+		return;
+	close_open(&proc->handle, true);
+	close_open(&proc->pipes[0], piped);
+	close_open(&proc->pipes[1], piped);
 }
 
 const char *proc_out(const struct proc *proc)

@@ -50,12 +50,16 @@ struct proc {
 
 /*
  * Starts argv. The proc must stay where it is while it runs. What cannot be started counts as ended
- * at once. on_line is for PROC_LINES; it may be NULL.
+ * at once. on_line is for PROC_LINES; it may be NULL. keep_fd, unless -1, is a descriptor that it
+ * inherits (as its fourth).
  */
 void proc_start(struct proc *proc, uv_loop_t *loop, enum proc_mode mode, char *const *argv,
-		proc_line_fn *on_line, void *arg);
+		proc_line_fn *on_line, void *arg, int keep_fd);
 
 void proc_signal(struct proc *proc, int signal); /* harmless when it has ended */
+
+/* Lets go of it: it runs on, but counts as ended once the loop has turned. */
+void proc_abandon(struct proc *proc);
 
 /* Both streams' text, "" when there is none; valid until proc_done(). */
 const char *proc_out(const struct proc *proc);

@@ -101,6 +101,41 @@ void rundir_close(struct rundir *dir)
 	*dir = (struct rundir){ .lock = -1 };
 }
 
+void rundir_empty(const struct rundir *dir)
+{
+	DIR *d = dir->path != NULL ? opendir(dir->path) : NULL;
+	for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    strcmp(e->d_name, "lock") == 0)
+			continue;
+		cleanup_free char *path = xasprintf("%s/%s", dir->path, e->d_name);
+		tree_remove(path);
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
+void rundir_release(struct rundir *dir)
+{
+	free(dir->path);
+	dir->path = NULL;
+	rundir_close(dir);
+}
+
+bool rundir_take(const char *run, const char *id, struct rundir *ret)
+{
+	struct rundir dir = { .path = xasprintf("%s/%s", run, id) };
+	cleanup_free char *lock = xasprintf("%s/lock", dir.path);
+	dir.lock = open(lock, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (dir.lock >= 0 && set_lock(dir.lock, F_SETLKW, F_WRLCK) == 0 &&
+	    access(lock, F_OK) == 0) {
+		*ret = dir;
+		return true;
+	}
+	rundir_release(&dir);
+	return false;
+}
+
 /* Takes the lock of a folder unless a live session holds it. */
 static bool take_stale(const char *run, const char *id, struct rundir *ret)
 {

@@ -24,6 +24,18 @@ int rundir_open(const char *run, const char *id, struct rundir *ret, struct fail
 /* Removes the folder with all that is in it, and gives up the lock. */
 void rundir_close(struct rundir *dir);
 
+/* Removes what is in the folder, the secrets among it, but not the folder and its lock. */
+void rundir_empty(const struct rundir *dir);
+
+/* Gives up the lock and leaves the folder, for whoever cleans after us. */
+void rundir_release(struct rundir *dir);
+
+/*
+ * Waits until nobody else holds run/<id>, and takes it. False when it is gone by then: whoever held
+ * it has cleaned up.
+ */
+bool rundir_take(const char *run, const char *id, struct rundir *ret);
+
 /*
  * The folders whose session is gone: each is locked by us now (nobody else will clean it), and is
  * added to *ret_dirs, its id to *ret_ids at the same place. Caller closes them with rundir_close()

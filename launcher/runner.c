@@ -40,7 +40,7 @@ static void on_signal(uv_signal_t *handle, int signal)
 
 int runner_init(struct runner *r, struct fail *why)
 {
-	*r = (struct runner){ 0 };
+	*r = (struct runner){ .keep_fd = -1 };
 	signal(SIGPIPE, SIG_IGN); /* a message nobody reads is no reason to leave things behind */
 	if (uv_loop_init(&r->loop) != 0)
 		return fail_set(why, "cannot make an event loop");
@@ -67,8 +67,11 @@ void runner_done(struct runner *r)
 
 void runner_start(struct runner *r, struct step *steps, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
-		proc_start(&steps[i].proc, &r->loop, PROC_QUIET, steps[i].argv.v, NULL, NULL);
+	for (size_t i = 0; i < count; i++) {
+		proc_start(&steps[i].proc, &r->loop, PROC_QUIET, steps[i].argv.v, NULL, NULL,
+			   r->keep_fd);
+		steps[i].started = true;
+	}
 }
 
 void runner_wait(struct runner *r, struct step *steps, size_t count)
@@ -86,6 +89,51 @@ void runner_run(struct runner *r, struct step *steps, size_t count)
 {
 	runner_start(r, steps, count);
 	runner_wait(r, steps, count);
+}
+
+static bool has_ended_well(const struct step *step)
+{
+	return step->started && !step->proc.running && step_ok(step);
+}
+
+static bool may_start(const struct step *steps, size_t count, const struct step *step)
+{
+	for (size_t i = 0; i < count; i++)
+		if ((step->after >> i & 1) != 0 && !has_ended_well(&steps[i]))
+			return false;
+	return !step->started;
+}
+
+/* Starts what can be; false when nothing runs any more. */
+static bool start_ready(struct runner *r, struct step *steps, size_t count)
+{
+	bool running = false, failed = r->signal != 0;
+	for (size_t i = 0; i < count; i++)
+		failed =
+		    failed || (steps[i].started && !steps[i].proc.running && !step_ok(&steps[i]));
+	for (size_t i = 0; i < count; i++) {
+		if (!failed && may_start(steps, count, &steps[i]))
+			runner_start(r, &steps[i], 1);
+		running = running || steps[i].proc.running;
+	}
+	return running;
+}
+
+void runner_run_ordered(struct runner *r, struct step *steps, size_t count)
+{
+	r->waiting = steps;
+	r->waiting_count = count;
+	while (start_ready(r, steps, count))
+		runner_turn(r);
+	r->waiting = NULL;
+	r->waiting_count = 0;
+}
+
+void runner_abandon(struct runner *r, struct step *step)
+{
+	proc_abandon(&step->proc);
+	while (step->proc.running)
+		runner_turn(r);
 }
 
 void runner_hurry(struct runner *r, unsigned ms)

@@ -14,6 +14,9 @@ struct step {
 	const char *what; /* for messages: "create the jail" */
 	struct strv argv;
 	struct proc proc;
+	unsigned
+	    after; /* runner_run_ordered(): bits of the steps that must have ended well before */
+	bool started;
 };
 
 #define RUNNER_SIGNALS 4
@@ -25,6 +28,7 @@ struct runner {
 	int signal;        /* the first of INT, TERM, HUP, QUIT that came, 0: none */
 	bool cleaning;     /* signals no longer hurry anything but what hangs */
 	bool stop_at_once; /* the steps that run now are ended by the first signal, not awaited */
+	int keep_fd;       /* inherited by what runner_start() starts, -1: nothing */
 	runner_signal_fn *on_signal; /* NULL: the first is kept, and ends what hangs */
 	void *arg;
 
@@ -45,6 +49,12 @@ void runner_run(struct runner *runner, struct step *steps, size_t count);
 void runner_start(struct runner *runner, struct step *steps, size_t count);
 void runner_wait(struct runner *runner, struct step *steps, size_t count);
 
+/*
+ * Starts each step that is not started yet as soon as those named by its after have ended well, and
+ * returns when none runs any more. After a failure or a signal no further one is started. At most 32.
+ */
+void runner_run_ordered(struct runner *runner, struct step *steps, size_t count);
+
 /* From now on, what is awaited for longer than ms is killed. */
 void runner_hurry(struct runner *runner, unsigned ms);
 
@@ -57,5 +67,8 @@ void runner_poll(struct runner *runner);
 bool step_ok(const struct step *step);                       /* ended with status 0 */
 int step_explain(const struct step *step, struct fail *why); /* why it did not; returns -1 */
 void step_done(struct step *step);
+
+/* Lets go of what still runs: it goes on by itself, and nobody hears of its end. */
+void runner_abandon(struct runner *runner, struct step *step);
 
 #endif

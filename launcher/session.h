@@ -16,7 +16,4 @@ int session_run(const struct start *start, int *ret_status, struct fail *why);
 /* Prints what session_run() would do, asking the engine but changing nothing. */
 int session_dry_run(const struct start *start, struct fail *why);
 
-/* Builds both images anew. */
-int session_reinstall(bool dry_run, struct fail *why);
-
 #endif

@@ -206,6 +206,15 @@ char *text_shell_quoted(const char *text)
 	return out;
 }
 
+void strv_print_words(const struct strv *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		cleanup_free char *word = text_shell_quoted(list->v[i]);
+		printf("%s%s", i > 0 ? " " : "", word);
+	}
+	putchar('\n');
+}
+
 /* Reads until the end or max + 1 bytes. */
 static int read_whole(int fd, size_t max, char **ret_text, size_t *ret_len)
 {

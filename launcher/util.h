@@ -59,6 +59,9 @@ char *text_printable(const char *text);
 /* text as one word for a POSIX shell; unchanged when it needs no quotes. Caller frees. */
 char *text_shell_quoted(const char *text);
 
+/* A line on standard output that a shell would read as these words. */
+void strv_print_words(const struct strv *list);
+
 /*
  * The whole of a regular file of at most max bytes, followed by a NUL that is not counted.
  * Returns 0 and a buffer that the caller frees; -1 with errno (EFBIG: too large, EINVAL: no

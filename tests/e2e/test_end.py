@@ -29,7 +29,8 @@ def test_a_signal_ends_the_agent_and_its_status_says_so(home, sent, status):
     process.send_signal(sent)
     process.communicate(timeout=30)
     assert process.returncode == status
-    assert home.staged() == [], "the staged files are gone when the prompt is back"
+    staged = [f for d in home.staged() for f in d.rglob("*") if f.name != "lock"]
+    assert staged == [], "the staged files are gone when the prompt is back"
 
 
 def test_ctrl_c_reaches_the_whole_process_group_and_ends_it(home):
@@ -40,16 +41,25 @@ def test_ctrl_c_reaches_the_whole_process_group_and_ends_it(home):
     assert process.returncode == 130
 
 
-def test_a_killed_launcher_is_cleaned_up_at_the_next_start(home):
+def test_a_killed_launcher_is_cleaned_up_at_once(home):
     process = start_sleeping_shell(home)
     process.kill()
+    process.communicate(timeout=30)  # ends when nobody holds the pipes: no docker client is left
+    wait_until(lambda: not left_behind() and not home.staged(), 30, "its janitor removed it")
+
+
+def test_a_launcher_killed_with_its_janitor_is_cleaned_up_at_the_next_start(home):
+    process = start_sleeping_shell(home)
+    children = f"/proc/{process.pid}/task/{process.pid}/children"
+    os.kill(int(open(children).read().split()[0]), signal.SIGKILL)  # the first one is the janitor
+    process.kill()
     process.wait(timeout=30)
-    assert left_behind(), "a killed launcher cannot clean up"
+    assert left_behind(), "nobody is left to clean up"
     assert home.staged(), "its staged files are there too"
     done = home.run("--bash", "-c", "echo fresh")
     assert (done.returncode, done.stdout) == (0, "fresh\n")
-    wait_until(lambda: not left_behind(), 15, "the next start removed it")
-    process.communicate(timeout=30)  # ends when nobody holds the pipes: no docker client is left
+    wait_until(lambda: not left_behind(), 30, "the next start removed it")
+    process.communicate(timeout=30)
 
 
 def test_a_start_beside_a_running_session_leaves_it_alone(home):

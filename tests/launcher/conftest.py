@@ -1,7 +1,9 @@
 """A box to run prisoncode in: a home, a workspace, a fake docker, and nothing of the real ones."""
+import fcntl
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import time
 
@@ -18,6 +20,15 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < end, "waited in vain for " + what
         time.sleep(0.005)
+
+
+def holder(lock):
+    """The process that holds a session's lock, 0: nobody."""
+    layout = "hhqqi0q"  # struct flock
+    ask = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    with open(lock, "r+b") as f:
+        kind, _, _, _, pid = struct.unpack(layout, fcntl.fcntl(f, fcntl.F_GETLK, ask))
+    return 0 if kind == fcntl.F_UNLCK else pid
 
 
 class Box:
@@ -62,6 +73,7 @@ class Box:
         p = self.popen(*args, stdin=stdin, **more)
         out, err = p.communicate(input, timeout=DEADLINE)
         assert p.returncode != 99 and "Sanitizer" not in err, err
+        self.settle()
         return subprocess.CompletedProcess(args, p.returncode, out, err)
 
     def refused(self, *args, **more):
@@ -94,9 +106,25 @@ class Box:
     def wait_for_container(self, kind):
         wait_for(lambda: list(self.fake.glob("runs.prisoncode-*-" + kind)), kind)
 
-    def sessions(self):
+    def session_dirs(self):
         run = self.dot / "run"
-        return sorted(p for p in run.iterdir() if not p.name.startswith(".")) if run.exists() else []
+        return sorted(p for p in run.iterdir() if not p.name.startswith(".")) if run.is_dir() else []
+
+    def is_cleaned(self, directory):
+        """Does a janitor of a session that has ended still work on it?"""
+        live = [p.pid for p in self.started if p.poll() is None]
+        try:
+            return holder(directory / "lock") in [0, *live]
+        except FileNotFoundError:
+            return True
+
+    def settle(self):
+        """The prompt is back before everything is removed: wait for the janitors."""
+        wait_for(lambda: all(self.is_cleaned(d) for d in self.session_dirs()), "janitors")
+
+    def sessions(self):
+        self.settle()
+        return self.session_dirs()
 
     def audits(self):
         return sorted(self.dot.glob("audit/*/*.jsonl"))
