@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "acl_file.h"
+#include "cage.h"
 #include "config.h"
 #include "dns.h"
 #include "health.h"
@@ -51,6 +52,11 @@ static uint64_t limit_connections(uint64_t wanted)
 static int serve(const struct config *config)
 {
 	struct acl *acl = NULL;
+	char why[CAGE_WHY];
+	if (cage_prepare(why) != 0) {
+		fprintf(stderr, "egressd: %s\n", why);
+		return 1;
+	}
 	if (acl_file_load(config->allowlist, stderr, &acl) != 0)
 		return 1;
 	signal(SIGPIPE, SIG_IGN);

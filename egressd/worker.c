@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "acl_file.h"
+#include "cage.h"
 #include "conn.h"
 #include "limits.h"
 #include "list_watch.h"
@@ -189,6 +190,22 @@ static void start_watch(struct worker *w)
 			w->config->allowlist, why);
 }
 
+/* From here on nothing is opened but what a reload reads; threads start later. */
+static int enter_cage(struct worker *w)
+{
+	char why[CAGE_WHY];
+	const struct cage_files files = {
+		.list = w->config->allowlist,
+		.log = w->config->audit_log,
+		.hosts = "/etc/hosts",
+		.resolv_conf = w->config->dns_count > 0 ? NULL : "/etc/resolv.conf",
+	};
+	enum cage_result r = cage_enter(&files, why);
+	if (r != CAGE_WHOLE)
+		fprintf(stderr, "egressd: %s\n", why);
+	return r == CAGE_REFUSED ? -1 : 0;
+}
+
 static void log_life(struct worker *w, enum audit_action action, enum code code, const char *text)
 {
 	struct audit_entry e = { .action = action, .code = code, .text = text };
@@ -212,6 +229,8 @@ static int start(struct worker *w)
 	    start_self(w) != 0 || start_listeners(w) != 0 || start_signals(w) != 0)
 		return -1;
 	start_watch(w);
+	if (enter_cage(w) != 0)
+		return -1;
 	snprintf(text, sizeof text, "egressd %s serves a list of %zu entries", VERSION,
 		 acl_count(w->acl));
 	log_life(w, AUDIT_START, CODE_DONE, text);

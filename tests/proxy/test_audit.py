@@ -1,6 +1,7 @@
 """The audit log: every request in it once, whatever clients send and whatever becomes of the file."""
 import json
 import os
+import resource
 import signal
 
 from conftest import free_port
@@ -100,7 +101,7 @@ def test_what_clients_send_cannot_break_a_line(egressd):
 
 
 def test_full_disk(egressd, dns, origin, run_egressd):
-    """/dev/full in place of the file: everything is refused, live tunnels go on, then it recovers."""
+    """A new file that takes no byte: everything is refused, live tunnels go on, then it recovers."""
     up = origin()
     dns.add("allowed.test", A(up.host))
     proxy = egressd(f"allowed.test:{up.port}\n{up.host}\n")
@@ -109,7 +110,7 @@ def test_full_disk(egressd, dns, origin, run_egressd):
     ends, _ = proxy.tunnel(f"allowed.test:{up.port}", first=b"x")
     assert ends.read(1) == b"x"
     os.rename(proxy.audit_path, proxy.audit_path + ".1")
-    os.symlink("/dev/full", proxy.audit_path)
+    resource.prlimit(proxy.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     proxy.kill(signal.SIGUSR1)
     proxy.accounts = False
     while True:  # the signal has no answer of its own
@@ -127,9 +128,12 @@ def test_full_disk(egressd, dns, origin, run_egressd):
     alive.send(b"two")
     assert alive.read(3) == b"two"
     ends.half_close()
-    assert ends.read_all() == b""  # its close line is lost
+    assert ends.read_all() == b""  # its close line is lost ...
+    assert run_egressd("--health", proxy.address).returncode == 1  # ... by now
     assert len([line for line in proxy.stderr if "cannot be written" in line]) == 1  # said once
     os.unlink(proxy.audit_path)
+    resource.prlimit(proxy.process.pid, resource.RLIMIT_FSIZE,
+                     (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     proxy.kill(signal.SIGUSR1)
     while run_egressd("--health", proxy.address).returncode != 0:
         pass

@@ -1,6 +1,7 @@
 """The program's life: start and its refusals, reload, drain, end, and staying below its limits."""
 import json
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -410,13 +411,13 @@ def test_reload_by_symlink_swap(egressd, dns, origin, tmp_path):
             assert process.wait(20) == 0
 
 
-def test_list_behind_a_link_into_another_folder(egressd, dns, origin, tmp_path):
+def test_list_behind_a_link_into_another_folder(egressd, dns, origin):
     """The folder that the file is really in is watched as well."""
     up = origin()
     dns.add("allowed.test", A(up.host))
-    real = tmp_path / "elsewhere"
-    real.mkdir()
     proxy = egressd([f"allowed.test:{up.port}", up.host])
+    real = pathlib.Path(proxy.folder) / "elsewhere"
+    real.mkdir()
     (real / "list").write_text(f"allowed.test:{up.port}\n{up.host}\n")
     os.symlink(real / "list", proxy.list_path + ".link")
     os.rename(proxy.list_path + ".link", proxy.list_path)
