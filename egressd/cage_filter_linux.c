@@ -93,6 +93,7 @@ static const struct rule rules[] = {
 	ANY(epoll_wait),
 #endif
 	/* Of every connection. */
+	ANY(accept),
 	ANY(accept4),
 	ANY(close),
 	ANY(shutdown),
