@@ -129,7 +129,7 @@ static void make_plan(struct session *s)
 		.state_dir = s->prepared.state_dir,
 		.audit_file = s->prepared.audit_file,
 		.workspace = start->workspace.path,
-		.has_hooks = start->workspace.has_hooks,
+		.read_only = &start->workspace.read_only,
 		.bash = start->options->bash,
 		.unrestricted = start->options->unrestricted,
 		.tty = start->tty,

@@ -51,6 +51,25 @@ static void follow_list(struct session *s)
 	runner_start(&s->runner, &s->killer, 1);
 }
 
+/* ---- git's settings --------------------------------------------------------------------------- */
+
+static void follow_git(struct session *s)
+{
+	struct risky now;
+	if (!s->git_changed)
+		return;
+	s->git_changed = false;
+	risky_look(&s->start->workspace, &now);
+	for (size_t i = 0; i < now.commands.n; i++) {
+		if (strv_has(&s->git_commands, now.commands.v[i]))
+			continue;
+		strv_add(&s->git_commands, now.commands.v[i]);
+		session_say(s, "warning: a setting of git now runs something on this machine: %s",
+			    now.commands.v[i]);
+	}
+	risky_done(&now);
+}
+
 /* ---- the jail ---------------------------------------------------------------------------------- */
 
 static const char *signal_name(int signal)
@@ -125,6 +144,7 @@ static void jail_turn(struct session *s, unsigned *escalations)
 	check_passed(s);
 	pass_signal_on(s);
 	follow_list(s);
+	follow_git(s);
 	if (session_has_sidecar(s) && !s->stopping && !s->sidecar.proc.running) {
 		s->stopping = true;
 		if (s->sidecar_ready)

@@ -6,10 +6,9 @@
 enum kind {
 	KIND_OPTION,
 	KIND_COMMAND,
-	KIND_ABSENT, /* named by the contract, not built: never passed on to opencode in silence */
 };
 
-enum flag { FLAG_NONE = 0, FLAG_BASH, FLAG_UNRESTRICTED, FLAG_DRY_RUN };
+enum flag { FLAG_NONE = 0, FLAG_BASH, FLAG_UNRESTRICTED, FLAG_PROTECT, FLAG_DRY_RUN };
 
 struct row {
 	const char *name;
@@ -29,7 +28,8 @@ static const struct row rows[] = {
 	  "no proxy, open network; warns; for testing only" },
 	{ "dry-run", 0, KIND_OPTION, FLAG_DRY_RUN, ACTION_RUN, false, "",
 	  "print what would be run" },
-	{ "protect", 0, KIND_ABSENT, FLAG_NONE, ACTION_RUN, false, "", NULL },
+	{ "protect", 0, KIND_OPTION, FLAG_PROTECT, ACTION_RUN, false, "",
+	  "also mount risky places of the workspace read-only" },
 	{ "reinstall", 'r', KIND_COMMAND, FLAG_NONE, ACTION_REINSTALL, false, "",
 	  "rebuild the images with the current package list" },
 	{ "allow", 0, KIND_COMMAND, FLAG_NONE, ACTION_ALLOW, true, " ENTRY...",
@@ -65,6 +65,7 @@ static void set_flag(struct options *options, enum flag flag)
 	switch (flag) {
 	case FLAG_BASH: options->bash = true; break;
 	case FLAG_UNRESTRICTED: options->unrestricted = true; break;
+	case FLAG_PROTECT: options->protect = true; break;
 	case FLAG_DRY_RUN: options->dry_run = true; break;
 	case FLAG_NONE: break;
 	}
@@ -92,12 +93,13 @@ static int check_command(struct options *options, const struct row *row, struct 
 	if (!row->takes_args && options->args_count > 0)
 		return fail_set(why, "--%s takes no arguments: '%s'", row->name, options->args[0]);
 	bool dry = options->dry_run && row->action != ACTION_REINSTALL;
-	if (options->bash || options->unrestricted || dry)
-		return fail_set(why, "--%s has no meaning with --%s",
-				options->bash           ? "bash"
-				: options->unrestricted ? "unrestricted-network"
-							: "dry-run",
-				row->name);
+	const char *idle = options->bash           ? "bash"
+			   : options->unrestricted ? "unrestricted-network"
+			   : options->protect      ? "protect"
+			   : dry                   ? "dry-run"
+						   : NULL;
+	if (idle != NULL)
+		return fail_set(why, "--%s has no meaning with --%s", idle, row->name);
 	return row->action == ACTION_DENIED ? parse_denied(options, why) : 0;
 }
 
@@ -115,8 +117,6 @@ int options_parse(int argc, char **argv, struct options *ret, struct fail *why)
 		const struct row *row = find_row(argv[i], &has_value);
 		if (row == NULL)
 			break;
-		if (row->kind == KIND_ABSENT)
-			return fail_set(why, "--%s is not available in this version", row->name);
 		if (has_value)
 			return fail_set(why, "--%s takes no value", row->name);
 		if (row->kind == KIND_COMMAND)

@@ -20,6 +20,7 @@ struct options {
 	enum action action;
 	bool bash;
 	bool unrestricted;
+	bool protect;
 	bool dry_run;
 	bool follow; /* --denied -f */
 	bool json;   /* --denied --json */

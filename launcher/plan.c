@@ -113,9 +113,10 @@ static void add_jail_mounts(const struct plan_facts *f, struct plan_container *c
 	add_staged(c, f, "auth.json", "/jail/data/opencode/auth.json");
 	add_mount(c, state, "/jail/state/opencode", true);
 	add_mount(c, f->workspace, "/workspace", true);
-	if (f->has_hooks) {
-		cleanup_free char *hooks = xasprintf("%s/.git/hooks", f->workspace);
-		add_mount(c, hooks, "/workspace/.git/hooks", false);
+	for (size_t i = 0; i < f->read_only->n; i++) {
+		cleanup_free char *from = xasprintf("%s/%s", f->workspace, f->read_only->v[i]);
+		cleanup_free char *to = xasprintf("/workspace/%s", f->read_only->v[i]);
+		add_mount(c, from, to, false);
 	}
 }
 

@@ -26,7 +26,7 @@ struct plan_facts {
 	const char *state_dir;       /* the workspace's history: data/ and state/ in it */
 	const char *audit_file;
 	const char *workspace;
-	bool has_hooks; /* .git/hooks is mounted read-only */
+	const struct strv *read_only; /* paths in it that are mounted read-only */
 	bool bash, unrestricted;
 	bool tty;
 	char *const *args;            /* NULL-terminated */

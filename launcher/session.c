@@ -60,6 +60,15 @@ static void say_denials(struct session *s)
 	denials_done(&denials);
 }
 
+/* What the jail may have planted. */
+static void say_planted(struct session *s)
+{
+	struct risky after;
+	risky_look(&s->start->workspace, &after);
+	risky_report(&s->before, &after, stderr);
+	risky_done(&after);
+}
+
 /*
  * The slow part of the end is the janitor's. The secrets go before the prompt is back, and there is no
  * moment at which nobody answers for the session.
@@ -104,8 +113,10 @@ static void take_down(struct session *s)
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
 		runner_wait(&s->runner, asked[i], 1);
 	runner_wait(&s->runner, s->making, MAKE_COUNT);
-	if (s->jail_state == JAIL_ENDED)
+	if (s->jail_state == JAIL_ENDED) {
 		say_denials(s);
+		say_planted(s);
+	}
 	if (s->jail_state != JAIL_ENDED || !hand_over(s))
 		clean_up(s);
 	session_done(s);
@@ -118,6 +129,8 @@ void session_done(struct session *s)
 	};
 	if (s->watching)
 		watch_stop(&s->watch);
+	if (s->git_watching)
+		watch_stop(&s->git_watch);
 	uv_close((uv_handle_t *)&s->timer, NULL);
 	uv_close((uv_handle_t *)&s->retry, NULL);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
@@ -130,6 +143,8 @@ void session_done(struct session *s)
 	prepare_done(&s->prepared);
 	plan_done(&s->plan);
 	list_done(&s->list);
+	risky_done(&s->before);
+	strv_done(&s->git_commands);
 	free(s->interfaces);
 	strv_done(&s->never);
 	strv_done(&s->notices);
@@ -166,6 +181,7 @@ static int prepare(struct session *s, struct fail *why)
 	s->list = (struct list){ .text = xstrndup(start->list.len > 0 ? start->list.text : "",
 						  start->list.len),
 				 .len = start->list.len };
+	risky_look(&start->workspace, &s->before);
 	return 0;
 }
 
@@ -200,6 +216,26 @@ static void watch_list(struct session *s)
 	s->watching = true;
 }
 
+static void on_git_changed(void *arg)
+{
+	struct session *s = arg;
+	s->git_changed = true;
+}
+
+/* A setting of git that runs something is told when it is made: this machine may read it any moment. */
+static void watch_git(struct session *s)
+{
+	const struct workspace *w = &s->start->workspace;
+	for (size_t i = 0; i < s->before.commands.n; i++)
+		strv_add(&s->git_commands, s->before.commands.v[i]);
+	if (w->git_dir == NULL)
+		return;
+	cleanup_free char *dir = xasprintf("%s/%s", w->path, w->git_dir);
+	cleanup_free char *config = xasprintf("%s/config", dir);
+	watch_start(&s->git_watch, &s->runner.loop, dir, config, on_git_changed, s);
+	s->git_watching = true;
+}
+
 int session_run(const struct start *start, int *ret_status, struct fail *why)
 {
 	struct session s;
@@ -212,6 +248,7 @@ int session_run(const struct start *start, int *ret_status, struct fail *why)
 	int r = bring_up(&s, why);
 	if (r == 0) {
 		watch_list(&s);
+		watch_git(&s);
 		jail_run(&s);
 		r = jail_status(&s, ret_status, why);
 	}

@@ -14,6 +14,7 @@
 #include "net.h"
 #include "plan.h"
 #include "prepare.h"
+#include "risky.h"
 #include "rundir.h"
 #include "runner.h"
 #include "session.h"
@@ -64,9 +65,13 @@ struct session {
 	struct watch watch;
 	bool watching;
 	bool list_changed;
-	struct list list;     /* in force */
-	struct strv notices;  /* kept while the jail has the terminal */
-	bool list_opens_host; /* the list at start had an entry for this host's services */
+	struct watch git_watch; /* of git's settings */
+	bool git_watching, git_changed;
+	struct strv git_commands; /* that were there before, or that were told */
+	struct risky before;      /* of the jail */
+	struct list list;         /* in force */
+	struct strv notices;      /* kept while the jail has the terminal */
+	bool list_opens_host;     /* the list at start had an entry for this host's services */
 };
 
 /* One line on standard error; after the session when the jail draws on the terminal. */

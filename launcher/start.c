@@ -8,7 +8,10 @@
 
 #include "jsonc.h"
 #include "occonfig.h"
+#include "risky.h"
 #include "start.h"
+
+#define PROTECTED_MAX 200 /* mounts of a container */
 
 extern char **environ;
 
@@ -160,6 +163,20 @@ static void warn_expiring(const char *auth)
 	free(text);
 }
 
+/* Each place is a mount of its own; those of a usual project are a dozen. */
+static int protect_places(struct workspace *w, struct fail *why)
+{
+	struct strv places = { 0 };
+	risky_find(w, &places);
+	for (size_t i = 0; i < places.n; i++)
+		if (!strv_has(&w->read_only, places.v[i]))
+			strv_add(&w->read_only, places.v[i]);
+	bool many = places.n > PROTECTED_MAX;
+	strv_done(&places);
+	return many ? fail_set(why, "--protect: more than %d places to protect here", PROTECTED_MAX)
+		    : 0;
+}
+
 static int check_files(struct start *s, struct fail *why)
 {
 	if (paths_find_auth(&s->paths, why) != 0 || paths_find_config(&s->paths, why) != 0 ||
@@ -172,7 +189,9 @@ static int check_files(struct start *s, struct fail *why)
 		      stderr);
 	else if (list_load(&s->paths, stderr, &s->list, why) != 0)
 		return -1;
-	return workspace_find(&s->paths, &s->workspace, why);
+	if (workspace_find(&s->paths, &s->workspace, why) != 0)
+		return -1;
+	return s->options->protect ? protect_places(&s->workspace, why) : 0;
 }
 
 int start_check(const struct options *options, struct start *ret, struct fail *why)

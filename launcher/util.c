@@ -77,18 +77,48 @@ void cleanup_free_p(void *variable)
 	free(*(void **)variable);
 }
 
+/* Length of the UTF-8 sequence at p, 0 when it is none (RFC 3629 4). */
+static size_t utf8_sequence(const unsigned char *p, size_t left)
+{
+	if (p[0] < 0x80)
+		return 1;
+	size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+	if (p[0] < 0xc2 || p[0] > 0xf4 || left < len)
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+/* A character that is none to be seen: controls, and marks that hide or turn around what follows. */
+static bool is_unseen(const unsigned char *p, size_t len)
+{
+	if (len == 1)
+		return *p < 0x20 || *p == 0x7f;
+	unsigned long c = len == 2 ? p[0] & 0x1fu : p[0] & 0x0fu;
+	for (size_t i = 1; i < len; i++)
+		c = c << 6 | (p[i] & 0x3fu);
+	return len < 4 &&
+	       (c < 0xa0 || c == 0xad || c == 0x61c || (c >= 0x200b && c <= 0x200f) ||
+		(c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff);
+}
+
 /* One line for a terminal: what a path or a tool put into it must not drive the terminal. */
 static void make_printable(char *text)
 {
-	unsigned char last = 0;
-	for (char *p = text; *p != '\0'; p++) {
-		unsigned char c = (unsigned char)*p;
-		bool c1 = last == 0xc2 && c >= 0x80 && c < 0xa0;
-		if (c1)
-			p[-1] = '?';
-		if (c < 0x20 || c == 0x7f || c1)
-			*p = '?';
-		last = c;
+	unsigned char *p = (unsigned char *)text;
+	size_t left = strlen(text);
+	while (left > 0) {
+		size_t len = utf8_sequence(p, left);
+		size_t used = len > 0 ? len : 1;
+		if (len == 0 || is_unseen(p, len))
+			memset(p, '?', used);
+		p += used;
+		left -= used;
 	}
 }
 
@@ -147,23 +177,6 @@ void strv_done(struct strv *list)
 		free(list->v[i]);
 	free(list->v);
 	*list = (struct strv){ 0 };
-}
-
-/* Length of the UTF-8 sequence at p, 0 when it is none (RFC 3629 4). */
-static size_t utf8_sequence(const unsigned char *p, size_t left)
-{
-	if (p[0] < 0x80)
-		return 1;
-	size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-	if (p[0] < 0xc2 || p[0] > 0xf4 || left < len)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return len;
 }
 
 bool utf8_is_valid(const char *text, size_t len)

@@ -107,10 +107,31 @@ static void note_outside(struct workspace *w, const char *where)
 	    where);
 }
 
+/* Takes path when it leads into the workspace: as a path there. */
+static bool set_git_dir(struct workspace *w, const char *path)
+{
+	cleanup_free char *real = realpath(path, NULL);
+	size_t len = strlen(w->path);
+	if (real == NULL || strncmp(real, w->path, len) != 0 || real[len] != '/')
+		return false;
+	w->git_dir = xstrdup(real + len + 1);
+	return true;
+}
+
+/* A symlink or a file instead of a directory: git's data are elsewhere, perhaps in the workspace. */
+static void follow_git(struct workspace *w, const char *git, const struct stat *st)
+{
+	cleanup_free char *target =
+	    S_ISREG(st->st_mode) ? read_gitdir(w->path, git) : realpath(git, NULL);
+	if (target == NULL || set_git_dir(w, target))
+		return;
+	if (!path_is_inside(target, w->path))
+		note_outside(w, target);
+}
+
 static void look_at_git(struct workspace *w)
 {
 	cleanup_free char *git = xasprintf("%s/.git", w->path);
-	cleanup_free char *hooks = xasprintf("%s/.git/hooks", w->path);
 	struct stat st;
 	if (lstat(git, &st) != 0) {
 		cleanup_free char *outer = find_outer_git(w->path);
@@ -118,25 +139,23 @@ static void look_at_git(struct workspace *w)
 			note_outside(w, outer);
 		return;
 	}
-	if (S_ISREG(st.st_mode)) {
-		cleanup_free char *target = read_gitdir(w->path, git);
-		if (target != NULL && !path_is_inside(target, w->path))
-			note_outside(w, target);
+	if (S_ISDIR(st.st_mode))
+		w->git_dir = xstrdup(".git");
+	else
+		follow_git(w, git, &st);
+	if (w->git_dir == NULL)
 		return;
-	}
-	if (!path_is_inside(git, w->path)) { /* a symlink that leads out */
-		cleanup_free char *target = realpath(git, NULL);
-		note_outside(w, target != NULL ? target : git);
-		return;
-	}
+	cleanup_free char *name = xasprintf("%s/hooks", w->git_dir);
+	cleanup_free char *hooks = xasprintf("%s/%s", w->path, name);
 	if (lstat(hooks, &st) != 0)
 		return;
 	if (S_ISDIR(st.st_mode))
-		w->has_hooks = true;
+		strv_add(&w->read_only, name);
 	else
-		strv_add(&w->notes,
-			 "note: .git/hooks is no plain directory and stays writable: look "
-			 "at it before you use git on this machine");
+		strv_addf(&w->notes,
+			  "note: %s is no plain directory and stays writable: look "
+			  "at it before you use git on this machine",
+			  name);
 }
 
 int workspace_find(const struct paths *paths, struct workspace *ret, struct fail *why)
@@ -155,6 +174,8 @@ int workspace_find(const struct paths *paths, struct workspace *ret, struct fail
 void workspace_done(struct workspace *workspace)
 {
 	free(workspace->path);
+	free(workspace->git_dir);
+	strv_done(&workspace->read_only);
 	strv_done(&workspace->notes);
 	*workspace = (struct workspace){ 0 };
 }

@@ -13,8 +13,10 @@
 struct workspace {
 	char *path;              /* absolute, resolved */
 	char key[WORKSPACE_KEY]; /* names its folders in ~/.prisoncode/state and audit */
-	bool has_hooks;          /* .git/hooks is a directory: mounted read-only */
-	struct strv notes;       /* lines to tell the user */
+	char *git_dir;           /* git's folder, a path in the workspace; NULL: none there */
+	struct strv
+	    read_only; /* paths in it that the jail must not write: hooks, and with --protect more */
+	struct strv notes; /* lines to tell the user */
 };
 
 /*

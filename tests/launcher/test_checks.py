@@ -179,13 +179,6 @@ def test_names_that_docker_cannot_take(box, name, phrase):
     untouched(box)
 
 
-def test_git_hooks_are_read_only(box):
-    (box.workspace / ".git" / "hooks").mkdir(parents=True)
-    box.run("run", "x")
-    m = mounts(box.call("create jail"))
-    assert m["/workspace/.git/hooks"] == (str(box.workspace / ".git" / "hooks"), True)
-
-
 def test_git_outside_is_said(box):
     (box.home / ".git").mkdir()  # the workspace is a folder of a repository
     r = box.run("run", "x")
@@ -338,11 +331,6 @@ def test_help(box):
     r = box.run("--help")
     assert r.returncode == 0 and r.stdout.startswith("usage: prisoncode") and not r.stderr
     assert box.run("-h").stdout == r.stdout and box.calls() == []
-
-
-def test_what_is_not_built_is_refused(box):
-    assert "--protect is not available" in box.refused("--protect")
-    assert box.calls() == []
 
 
 def test_allow(box):

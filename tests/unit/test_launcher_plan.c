@@ -58,6 +58,7 @@ static struct plan_facts facts(void)
 		.gid = 34,
 		.env_names = &nothing,
 		.never = &nothing,
+		.read_only = &nothing,
 	};
 	net4_parse("10.213.5.16/28", &f.subnet);
 	return f;
@@ -104,7 +105,9 @@ static void test_sealed_in_every_mode(void **state)
 		f.bash = bits & 1;
 		f.unrestricted = bits & 2;
 		f.tty = bits & 4;
-		f.has_hooks = bits & 8;
+		struct strv hooks = { 0 };
+		strv_add(&hooks, ".git/hooks");
+		f.read_only = bits & 8 ? &hooks : &nothing;
 		f.memory = bits & 16 ? "1g" : NULL;
 		plan_make(&f, &p);
 		engine_create(&p, &p.jail, &argv);
@@ -118,9 +121,10 @@ static void test_sealed_in_every_mode(void **state)
 		assert_int_equal(
 		    has_pair(&argv, "--mount",
 			     "type=bind,src=/w/.git/hooks,dst=/workspace/.git/hooks,readonly"),
-		    f.has_hooks);
+		    (bits & 8) != 0);
 		assert_int_equal(has_pair(&argv, "--dns", "0.0.0.0"), !f.unrestricted);
 		assert_int_equal(p.has_sidecar, !f.unrestricted);
+		strv_done(&hooks);
 		strv_done(&argv);
 		plan_done(&p);
 	}
