@@ -16,6 +16,16 @@
 #include "audit_sink.h"
 
 #define BUFFER (64u << 10) /* of one turn; a turn with more lines writes more than once */
+#define LINES  512u        /* the same */
+
+/* What is counted of a line when its fate is known. */
+struct queued {
+	size_t end; /* in the buffer */
+	enum audit_action action;
+	enum code code;
+	bool tunnel;
+	uint64_t bytes_up, bytes_down;
+};
 
 struct audit {
 	struct audit_sink *sink; /* counted */
@@ -24,6 +34,9 @@ struct audit {
 
 	char *buf; /* whole lines of this turn */
 	size_t len;
+	struct queued *lines; /* of buf */
+	size_t line_count;
+	struct audit_counts *counts;      /* borrowed; NULL: nobody asks */
 	struct audit_wait *first, **last; /* in the order of their lines; known fates first */
 
 	uint64_t lost_said; /* in the "lost" of the line in buf that ends at lost_end */
@@ -72,12 +85,25 @@ static void start_hooks(struct audit *a, uv_loop_t *loop)
 	uv_unref((uv_handle_t *)&a->prepare);
 }
 
+static void free_writer(struct audit *a)
+{
+	if (a == NULL)
+		return;
+	free(a->buf);
+	free(a->lines);
+	free(a);
+}
+
 /* Takes the sink's reference over, in all cases. */
 static int start(uv_loop_t *loop, struct audit_sink *sink, const char *session, struct audit **ret)
 {
 	struct audit *a = calloc(1, sizeof *a);
-	if (a == NULL || (a->buf = malloc(BUFFER)) == NULL) {
-		free(a);
+	if (a != NULL) {
+		a->buf = malloc(BUFFER);
+		a->lines = calloc(LINES, sizeof *a->lines);
+	}
+	if (a == NULL || a->buf == NULL || a->lines == NULL) {
+		free_writer(a);
 		audit_sink_unref(sink);
 		return -1;
 	}
@@ -120,6 +146,11 @@ void audit_number_from(struct audit *audit, uint64_t first, uint64_t step)
 	audit->id_step = step;
 }
 
+void audit_count_into(struct audit *audit, struct audit_counts *counts)
+{
+	audit->counts = counts;
+}
+
 /* ---- writing ------------------------------------------------------------------------------------
  */
 
@@ -132,6 +163,30 @@ static bool is_waited_for(void *arg, size_t end)
 	return false;
 }
 
+static void count(struct audit_counts *counts, const struct queued *line, bool refused)
+{
+	if (refused && line->action != AUDIT_CLOSE) {
+		counter_add(&counts->lines[AUDIT_DENY][CODE_AUDIT], 1);
+		return;
+	}
+	counter_add(&counts->lines[line->action][line->code], 1);
+	counter_add(&counts->bytes_up, line->bytes_up);
+	counter_add(&counts->bytes_down, line->bytes_down);
+	if (line->tunnel)
+		counter_add(line->action == AUDIT_ALLOW ? &counts->tunnels_opened
+							: &counts->tunnels_closed,
+			    1);
+}
+
+/* Before the waiters hear it. */
+static void count_lines(struct audit *a, size_t written)
+{
+	for (size_t i = 0; i < a->line_count && a->counts != NULL; i++)
+		count(a->counts, &a->lines[i],
+		      a->lines[i].end > written && is_waited_for(a, a->lines[i].end));
+	a->line_count = 0;
+}
+
 /* The buffer's lines get their fate. */
 static void flush(struct audit *a)
 {
@@ -142,6 +197,7 @@ static void flush(struct audit *a)
 					   .is_waited_for = is_waited_for,
 					   .arg = a };
 	size_t written = audit_sink_write(a->sink, &batch);
+	count_lines(a, written);
 	for (struct audit_wait *w = a->first; w != NULL; w = w->next) {
 		if (w->end != 0)
 			w->written = w->end <= written;
@@ -190,12 +246,18 @@ static void add_wait(struct audit *a, struct audit_wait *wait, size_t end)
 void audit_post(struct audit *audit, const struct audit_entry *entry, struct audit_wait *wait)
 {
 	struct timespec now = { 0 };
-	if (BUFFER - audit->len < LIMIT_AUDIT_LINE)
+	if (BUFFER - audit->len < LIMIT_AUDIT_LINE || audit->line_count == LINES)
 		flush(audit);
 	clock_gettime(CLOCK_REALTIME, &now);
 	uint64_t lost = audit->lost_end == 0 ? audit_sink_take_lost(audit->sink) : 0;
 	size_t len = audit_line_write(entry, &now, audit->session, lost, audit->buf + audit->len);
 	audit->len += len;
+	audit->lines[audit->line_count++] = (struct queued){ .end = audit->len,
+							     .action = entry->action,
+							     .code = entry->code,
+							     .tunnel = entry->tunnel,
+							     .bytes_up = entry->bytes_up,
+							     .bytes_down = entry->bytes_down };
 	if (lost > 0 && len > 0) {
 		audit->lost_said = lost;
 		audit->lost_end = audit->len;
@@ -259,8 +321,7 @@ static void on_closed(uv_handle_t *handle)
 	void (*done)(void *arg) = a->closed;
 	void *arg = a->closed_arg;
 	audit_sink_unref(a->sink);
-	free(a->buf);
-	free(a);
+	free_writer(a);
 	if (done != NULL)
 		done(arg);
 }

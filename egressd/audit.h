@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "audit_line.h"
+#include "counter.h"
 
 struct audit;
 
@@ -34,6 +35,16 @@ int audit_open(uv_loop_t *loop, const char *path, const char *session, uint64_t 
 /* Another loop's writer to the same log. Whole lines only, whoever writes; a failure is seen by all.
  * Returns 0, or -1 without memory. */
 int audit_join(struct audit *other, uv_loop_t *loop, struct audit **ret);
+
+/* What the lines of one writer say, summed up: what happened, also when the line of it is lost. A
+ * request whose line could not be written was refused: a deny with code audit. */
+struct audit_counts {
+	struct counter lines[AUDIT_ACTIONS][CODE_COUNT];
+	struct counter tunnels_opened, tunnels_closed;
+	struct counter bytes_up, bytes_down; /* of what was closed */
+};
+/* Count there from now on. It must outlive the writer; other threads may read it at any time. */
+void audit_count_into(struct audit *audit, struct audit_counts *counts);
 
 /* 1, 2, 3, ...; with several workers each gets its own numbers: first, first + step, ... */
 uint64_t audit_next_id(struct audit *audit);

@@ -22,6 +22,7 @@ enum audit_action {
 	AUDIT_FAIL,
 	AUDIT_CLOSE
 };
+#define AUDIT_ACTIONS (AUDIT_CLOSE + 1)
 
 /* One line. Zero or NULL means: leave the member out; see audit.schema.json for which action has
  * which. */
@@ -45,6 +46,7 @@ struct audit_entry {
 	const char *sni;
 	bool has_times;
 	uint64_t dns_ms, connect_ms;
+	bool tunnel;    /* allow, close: of a tunnel; for the counters, not in the line */
 	bool has_bytes; /* close: bytes_up, bytes_down, duration_ms */
 	uint64_t bytes_up, bytes_down, duration_ms;
 	unsigned status;  /* close of plain HTTP: what the client was answered */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "limits.h"
+
 #define TEXT_MAX 512 /* --hint, --session: they go into every answer, every audit line */
 
 enum { SERVE = 1, CHECK = 2, EXPLAIN = 4, HEALTH = 8 }; /* which modes an option has sense in */
@@ -40,6 +42,7 @@ static int take_number(struct parse *p, const struct option *o, const char *valu
 static int take_explain(struct parse *p, const struct option *o, const char *value);
 static int take_health(struct parse *p, const struct option *o, const char *value);
 static int take_listen(struct parse *p, const struct option *o, const char *value);
+static int take_metrics(struct parse *p, const struct option *o, const char *value);
 static int take_dns(struct parse *p, const struct option *o, const char *value);
 static int take_never(struct parse *p, const struct option *o, const char *value);
 
@@ -74,10 +77,12 @@ static const struct option table[] = {
 	  "addresses never dialled, whatever the list says; may be repeated" },
 	{ "hint", "TEXT", take_text, AT(hint), 1, TEXT_MAX, 0, SERVE, false,
 	  "what a denial tells people to do; %s stands for the line to add" },
+	{ "workers", "N", take_number, AT(workers), 1, LIMIT_WORKERS, 1, SERVE, false,
+	  "loops, each in a thread of its own (the CPUs available)" },
 	{ "max-connections", "N", take_number, AT(connections_max), 1, CONNECTIONS_MAX, 1, SERVE,
 	  false, "clients at a time (from the limit of open files)" },
 	{ "max-per-client", "N", take_number, AT(per_client_max), 1, CONNECTIONS_MAX, 1, SERVE,
-	  false, "the same for one client address (--max-connections)" },
+	  false, "the same for one client address, at each worker (--max-connections)" },
 	{ "header-timeout", "S", take_number, AT(header_ms), 1, SECONDS_MAX, 1000, SERVE, false,
 	  "seconds from a request's first byte to the end of its head (30)" },
 	{ "connect-timeout", "S", take_number, AT(connect_ms), 1, SECONDS_MAX, 1000, SERVE, false,
@@ -88,6 +93,8 @@ static const struct option table[] = {
 	  "seconds a tunnel or an exchange may be silent (3600)" },
 	{ "drain-timeout", "S", take_number, AT(drain_ms), 0, SECONDS_MAX, 1000, SERVE, false,
 	  "seconds that SIGTERM leaves to what runs (25)" },
+	{ "metrics", "ADDR:PORT", take_metrics, AT(metrics), NEVER_MIND, SERVE, false,
+	  "where Prometheus may ask for /metrics (off)" },
 	{ "help", NULL, take_mode, 0, CONFIG_HELP, 0, 0, ~0u, false, "this text" },
 	{ "version", NULL, take_mode, 0, CONFIG_VERSION, 0, 0, ~0u, false, "the version" },
 };
@@ -291,6 +298,10 @@ static int finish_serve(struct parse *p)
 			return refuse_memory(p);
 		c->listens[c->listen_count++] = local;
 	}
+	for (size_t i = 0; i < c->listen_count; i++)
+		if (c->listens[i].port == c->metrics.port &&
+		    memcmp(&c->listens[i].addr, &c->metrics.addr, sizeof c->metrics.addr) == 0)
+			return refuse(p, "--metrics and --listen name the same address and port");
 	if (c->hint != NULL)
 		return 0;
 	if (sizeof named + strlen(c->allowlist) + sizeof ": %s" > TEXT_MAX) {
@@ -413,6 +424,13 @@ static int take_health(struct parse *p, const struct option *o, const char *valu
 	if (split_address(value, &p->config->health) != 0 || p->config->health.port == 0)
 		return refuse(p, "--health: '%.64s' is not ADDR:PORT", value);
 	return set_mode(p, o, CONFIG_HEALTH);
+}
+
+static int take_metrics(struct parse *p, const struct option *o, const char *value)
+{
+	if (split_address(value, &p->config->metrics) != 0 || p->config->metrics.port == 0)
+		return refuse(p, "--%s: '%.64s' is not ADDR:PORT", o->name, value);
+	return 0;
 }
 
 static int take_listen(struct parse *p, const struct option *o, const char *value)

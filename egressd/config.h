@@ -58,8 +58,11 @@ struct config {
 	const char *hint;      /* never NULL when serving; "%s" stands for the line to add */
 	char *hint_default;    /* allocated, what hint points to when --hint was not given */
 
+	struct config_endpoint metrics; /* port 0: off */
+
+	uint64_t workers;         /* 0: from the CPUs available, see main.c */
 	uint64_t connections_max; /* 0: from RLIMIT_NOFILE, see main.c */
-	uint64_t per_client_max;  /* 0: the same as connections_max */
+	uint64_t per_client_max;  /* of one client at one worker; 0: the worker's share */
 	uint64_t header_ms, connect_ms, dns_ms, idle_ms, drain_ms;
 };
 

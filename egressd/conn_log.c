@@ -63,6 +63,7 @@ void conn_log_allow(struct conn *c, struct audit_wait *wait, const char *sni)
 	struct audit_entry e = { .action = AUDIT_ALLOW, .code = CODE_LISTED };
 	fill(c, &texts, &e);
 	fill_request(c, &e);
+	e.tunnel = conn_is_tunnel(c);
 	e.has_rule = true;
 	fill_rule(c, &e);
 	acl_addr_format(&c->addr, texts.address);
@@ -160,7 +161,8 @@ void conn_log_close(struct conn *c, enum code code)
 	struct audit_entry e = { .action = AUDIT_CLOSE, .code = close_code(code) };
 	fill(c, &texts, &e);
 	e.client = NULL;
-	e.status = conn_is_tunnel(c) ? 0 : c->status;
+	e.tunnel = conn_is_tunnel(c);
+	e.status = e.tunnel ? 0 : c->status;
 	e.has_bytes = true;
 	e.bytes_up = c->bytes_up + (c->upstream != NULL ? c->upstream->sent : 0);
 	e.bytes_down = c->client.sent;

@@ -86,6 +86,8 @@ struct dns {
 	size_t entry_count;
 	struct entry *buckets[BUCKETS];
 
+	struct dns_stats *stats, own_stats;
+
 	void (*done)(void *arg);
 	void *done_arg;
 };
@@ -210,6 +212,7 @@ int dns_new(uv_loop_t *loop, const struct dns_config *config, struct dns **ret,
 		return -1;
 	dns->loop = loop;
 	dns->timeout_ms = config->timeout_ms;
+	dns->stats = config->stats != NULL ? config->stats : &dns->own_stats;
 	dns->seed = random_seed();
 	dns->overload = pin_new(dns, CODE_OVERLOAD, 0, 0);
 	if (dns->overload == NULL || take_servers(dns, config, ret_why) != 0)
@@ -279,6 +282,7 @@ static void part_closed(void *arg)
 
 static void free_all(struct dns *dns)
 {
+	counter_set(&dns->stats->names, 0);
 	while (dns->oldest != NULL) {
 		struct entry *entry = dns->oldest;
 		dns->oldest = entry->newer;
@@ -337,15 +341,22 @@ static void drop_unawaited(struct dns *dns)
 		remove_entry(dns, entry);
 }
 
+static struct pin *refuse_lookup(struct dns *dns)
+{
+	counter_add(&dns->stats->refused, 1);
+	return dns->overload;
+}
+
 struct pin *dns_lookup(struct dns *dns, const struct acl_host *name, struct dns_wait *wait)
 {
 	wait->lookup = NULL;
 	if (dns->closing)
-		return dns->overload;
+		return refuse_lookup(dns);
 	hosts_file_look(dns->hosts); /* may drop pins */
 	struct entry *entry = find_entry(dns, name);
 	if (entry != NULL && entry->pin != NULL && uv_now(dns->loop) < entry->pin->expires_ms) {
 		touch_entry(dns, entry);
+		counter_add(&dns->stats->pinned, 1);
 		return entry->pin;
 	}
 	struct pin *pin = pin_from_hosts(dns, name);
@@ -353,24 +364,27 @@ struct pin *dns_lookup(struct dns *dns, const struct acl_host *name, struct dns_
 		entry = get_entry(dns, name);
 		if (entry == NULL) {
 			pin_unref(pin);
-			return dns->overload;
+			return refuse_lookup(dns);
 		}
 		set_pin(entry, pin);
+		counter_add(&dns->stats->hosts, 1);
 		return pin;
 	}
 	if (entry != NULL && entry->lookup != NULL) {
 		link_wait(entry->lookup, wait);
+		counter_add(&dns->stats->shared, 1);
 		return NULL;
 	}
 	if (dns->running_count >= LIMIT_LOOKUPS)
 		drop_unawaited(dns);
 	if (dns->running_count >= LIMIT_LOOKUPS || dns->query_count + 2 > LIMIT_QUERIES)
-		return dns->overload;
+		return refuse_lookup(dns);
 	entry = get_entry(dns, name);
 	struct lookup *lookup = entry != NULL ? start_lookup(dns, entry) : NULL;
 	if (lookup == NULL)
-		return dns->overload;
+		return refuse_lookup(dns);
 	link_wait(lookup, wait);
+	counter_add(&dns->stats->asked, 1);
 	return NULL;
 }
 
@@ -660,6 +674,7 @@ static void end_lookup(struct lookup *lookup)
 		drop_pin(dns, entry);
 	if (pin == NULL)
 		pin = pin_ref(dns->overload);
+	counter_add(&dns->stats->ended[pin->code], 1);
 	tell_waiters(lookup, pin);
 	pin_unref(pin);
 	lookup_unref(lookup);
@@ -772,7 +787,7 @@ static void remove_entry(struct dns *dns, struct entry *entry)
 		at = &(*at)->chain;
 	*at = entry->chain;
 	unlink_use(dns, entry);
-	dns->entry_count--;
+	counter_set(&dns->stats->names, --dns->entry_count);
 	pin_unref(entry->pin);
 	free(entry);
 }
@@ -805,7 +820,7 @@ static struct entry *get_entry(struct dns *dns, const struct acl_host *name)
 	entry->chain = *bucket;
 	*bucket = entry;
 	link_newest(dns, entry);
-	dns->entry_count++;
+	counter_set(&dns->stats->names, ++dns->entry_count);
 	return entry;
 }
 

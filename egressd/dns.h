@@ -12,8 +12,19 @@
 
 #include "acl.h"
 #include "codes.h"
+#include "counter.h"
 
 struct dns;
+
+/* Other threads may read them at any time. */
+struct dns_stats {
+	struct counter pinned, hosts;     /* answered at once: by a live pin, by the hosts file */
+	struct counter shared;            /* joined a lookup that ran already */
+	struct counter asked;             /* lookups begun, of two queries each */
+	struct counter refused;           /* out of room */
+	struct counter ended[CODE_COUNT]; /* lookups, by what came out: CODE_LISTED, _NXDOMAIN... */
+	struct counter names;             /* in the table now: pinned or being looked up */
+};
 
 struct dns_config {
 	const char *const
@@ -22,6 +33,7 @@ struct dns_config {
 	const char *resolv_conf; /* path, normally /etc/resolv.conf */
 	const char *hosts;       /* path, normally /etc/hosts */
 	uint64_t timeout_ms;     /* of one lookup in all */
+	struct dns_stats *stats; /* borrowed, must outlive the dns; NULL: nobody asks */
 };
 
 /* One address of a name and who said so. */

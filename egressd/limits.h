@@ -64,6 +64,16 @@
 #define LIMIT_ACCEPT_RETRY_MS                                                                      \
 	100u /* without descriptors: looks again so often, and does not spin */
 
+/* Workers: no machine that runs this has more processors to spare for it. Each beyond the first has
+ * its own loop, wake-up, listeners, resolver sockets and hosts file. */
+#define LIMIT_WORKERS    256u
+#define LIMIT_WORKER_FDS 16u
+
+/* Metrics: one or two scrapers, which ask every few seconds and send a few hundred bytes. */
+#define LIMIT_METRICS_CONNS 8u
+#define LIMIT_METRICS_HEAD  4096u
+#define LIMIT_METRICS_MS    5000u /* from accept to the last byte of the answer */
+
 /* A list that is being edited is read when its directory has been quiet for so long. */
 #define LIMIT_RELOAD_QUIET_MS 200u
 

@@ -2,6 +2,7 @@
  * listener.c - accepts for listener.h. Owns the listening socket, its poll handle and the timer that
  * tries again; never looks at what it accepted.
  */
+#define _DEFAULT_SOURCE /* SO_REUSEPORT, which POSIX does not know */
 #include "listener.h"
 
 #include <errno.h>
@@ -20,7 +21,21 @@ static int last_error(void)
 	return uv_translate_sys_error(errno);
 }
 
-static int bind_and_listen(int fd, const struct sockaddr *addr)
+/* The first of several binds without SO_REUSEPORT, so that a port that another program holds with it
+ * is refused too, and sets it before it listens; the others bind with it. */
+static int bind_shared(int fd, const struct sockaddr *addr, socklen_t len,
+		       enum listener_share share)
+{
+	const int on = 1;
+	if (share == LISTENER_ALSO && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+		return -1;
+	if (bind(fd, addr, len) != 0)
+		return -1;
+	return share == LISTENER_FIRST ? setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on)
+				       : 0;
+}
+
+static int bind_and_listen(int fd, const struct sockaddr *addr, enum listener_share share)
 {
 	const int on = 1;
 	socklen_t len =
@@ -33,17 +48,17 @@ static int bind_and_listen(int fd, const struct sockaddr *addr)
 		return last_error();
 	if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
 		return last_error();
-	if (bind(fd, addr, len) != 0 || listen(fd, LIMIT_BACKLOG) != 0)
+	if (bind_shared(fd, addr, len, share) != 0 || listen(fd, LIMIT_BACKLOG) != 0)
 		return last_error();
 	return 0;
 }
 
-int listener_bind(const struct sockaddr *addr)
+int listener_bind(const struct sockaddr *addr, enum listener_share share)
 {
 	int fd = socket(addr->sa_family, SOCK_STREAM, 0);
 	if (fd < 0)
 		return last_error();
-	int r = bind_and_listen(fd, addr);
+	int r = bind_and_listen(fd, addr, share);
 	if (r != 0) {
 		close(fd);
 		return r;

@@ -23,11 +23,18 @@ struct listener {
 	void *arg;
 };
 
+/* Whether the kernel is to spread clients over several sockets of one address. */
+enum listener_share {
+	LISTENER_ALONE = 0,
+	LISTENER_FIRST, /* of several: bound as if alone, so a port that is taken is still refused */
+	LISTENER_ALSO,  /* after the first */
+};
+
 /*
  * A socket that listens on addr, which no other program has, not even with SO_REUSEPORT. IPv6 means
  * IPv6 only: what is written is what is opened. Returns it, or a libuv error.
  */
-int listener_bind(const struct sockaddr *addr);
+int listener_bind(const struct sockaddr *addr, enum listener_share share);
 
 /*
  * Accept from fd, which is taken over in all cases. Returns 0 or a libuv error; then nothing has to

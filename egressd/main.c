@@ -1,5 +1,5 @@
 /*
- * main.c - the program egressd: from the command line to one of its modes. Serving is worker.c's,
+ * main.c - the program egressd: from the command line to one of its modes. Serving is crew.c's,
  * the short answers are lint.c's and health.c's.
  */
 #include <signal.h>
@@ -10,36 +10,46 @@
 #include "acl_file.h"
 #include "cage.h"
 #include "config.h"
+#include "cpus.h"
+#include "crew.h"
 #include "dns.h"
 #include "health.h"
 #include "limits.h"
 #include "lint.h"
-#include "worker.h"
+
+/* Raise the soft limit of open files to so many, as far as the hard one allows. */
+static void want_files(struct rlimit *files, rlim_t need)
+{
+	struct rlimit more = *files;
+	if (files->rlim_cur == RLIM_INFINITY || files->rlim_cur >= need)
+		return;
+	more.rlim_cur =
+	    files->rlim_max == RLIM_INFINITY || files->rlim_max > need ? need : files->rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+		*files = more;
+}
 
 /*
  * How many connections the limit of open files allows: the default is what the soft limit allows as
- * it stands; more are taken out of the hard limit when --max-connections asks for them.
+ * it stands; more are taken out of the hard limit when --max-connections asks for them, and what the
+ * workers beyond the first need for themselves in any case.
  */
-static uint64_t limit_connections(uint64_t wanted)
+static uint64_t limit_connections(uint64_t wanted, unsigned workers)
 {
 	struct rlimit files;
+	const rlim_t own = (rlim_t)(workers - 1) * LIMIT_WORKER_FDS;
+	const rlim_t reserved = LIMIT_RESERVED_FDS + own;
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-		return wanted != 0 ? wanted : 1;
-	uint64_t need = wanted * LIMIT_FDS_PER_CONN + LIMIT_RESERVED_FDS;
-	if (wanted != 0 && files.rlim_cur != RLIM_INFINITY && files.rlim_cur < need) {
-		struct rlimit more = files;
-		more.rlim_cur = files.rlim_max == RLIM_INFINITY || files.rlim_max > need
-				    ? (rlim_t)need
-				    : files.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
-			files = more;
-	}
+		return wanted != 0 ? wanted : workers;
+	if (files.rlim_cur != RLIM_INFINITY)
+		want_files(&files, files.rlim_cur + own);
+	want_files(&files, wanted * LIMIT_FDS_PER_CONN + reserved);
 	uint64_t room = 1; /* a limit that leaves no room still lets one client in at a time */
 	if (files.rlim_cur == RLIM_INFINITY ||
 	    files.rlim_cur / LIMIT_FDS_PER_CONN > LIMIT_CONNECTIONS)
 		room = LIMIT_CONNECTIONS;
-	else if (files.rlim_cur >= LIMIT_RESERVED_FDS + LIMIT_FDS_PER_CONN)
-		room = (files.rlim_cur - LIMIT_RESERVED_FDS) / LIMIT_FDS_PER_CONN;
+	else if (files.rlim_cur >= reserved + LIMIT_FDS_PER_CONN)
+		room = (files.rlim_cur - reserved) / LIMIT_FDS_PER_CONN;
 	if (wanted != 0 && wanted <= room)
 		return wanted;
 	if (wanted != 0)
@@ -57,12 +67,18 @@ static int serve(const struct config *config)
 		fprintf(stderr, "egressd: %s\n", why);
 		return 1;
 	}
+	uint64_t workers = config->workers != 0 ? config->workers : cpus_available();
+	if (workers > LIMIT_WORKERS)
+		workers = LIMIT_WORKERS;
 	if (acl_file_load(config->allowlist, stderr, &acl) != 0)
 		return 1;
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a full log is an error of write(), not an end */
 	dns_clean_environment();
-	return worker_run(config, acl, limit_connections(config->connections_max));
+	uint64_t conns_max = limit_connections(config->connections_max, (unsigned)workers);
+	if (workers > conns_max)
+		workers = conns_max; /* a worker that may take nobody in would be a trap */
+	return crew_run(config, acl, conns_max, (unsigned)workers);
 }
 
 static int run(const struct config *config)

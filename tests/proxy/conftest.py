@@ -15,7 +15,8 @@ After each test every egressd is ended by SIGTERM and must exit with 0, with not
 but what the test expected; every line of its audit log must satisfy the schema, and every request must
 have exactly the lines that it should have.
 
-EGRESSD names the binary (build/egressd by default).
+EGRESSD names the binary (build/egressd by default). EGRESSD_WORKERS is how many workers it is given where
+a test does not say (1 by default, since pins, lookups and counts per client are each worker's own).
 """
 import itertools
 import json
@@ -36,6 +37,7 @@ from origins import Origin
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EGRESSD = os.environ.get("EGRESSD", os.path.join(ROOT, "build", "egressd"))
+WORKERS = int(os.environ.get("EGRESSD_WORKERS", "1"))
 PATIENCE = 20  # seconds until an event that must come counts as missing
 
 with open(os.path.join(ROOT, "egressd", "audit.schema.json")) as schema_file:
@@ -63,7 +65,7 @@ def matches(line, want):
     return all(line.get(key, None) == value for key, value in want.items())
 
 
-def check_accounts(lines):
+def check_accounts(lines, workers=1):
     """Exactly one allow, deny or fail for each request, exactly one close for each allow."""
     decided, closed = {}, {}
     for line in lines:
@@ -76,8 +78,9 @@ def check_accounts(lines):
             closed[line["id"]] = line
     for number, line in decided.items():
         assert line["action"] != "allow" or number in closed, f"allowed and never closed: {line}"
-    ids = sorted(decided)
-    assert ids == list(range(1, len(ids) + 1)), f"ids are missing: {ids}"
+    for worker in range(1, workers + 1):
+        ids = sorted(number for number in decided if (number - worker) % workers == 0)
+        assert ids == [worker + i * workers for i in range(len(ids))], f"ids are missing: {ids}"
 
 
 class Egressd:
@@ -94,7 +97,10 @@ class Egressd:
             argv += ["--audit-log", self.audit_path]
         if dns is not None:
             argv += ["--dns", dns.address]
+        if "--workers" not in options:
+            argv += ["--workers", str(WORKERS)]
         argv += options
+        self.workers = int(argv[argv.index("--workers") + 1])
         self.argv = argv
         self.expected = list(ORDINARY)
         self.accounts = audit == "file"  # check_accounts() at the end
@@ -256,7 +262,7 @@ class Egressd:
             lines.append(json.loads(raw.decode("utf-8")))
             AUDIT_LINE.validate(lines[-1])
         if self.accounts:
-            check_accounts(lines)
+            check_accounts(lines, self.workers)
             assert [line["action"] for line in (lines[0], lines[-1])] == ["start", "stop"]
 
     def dump(self):

@@ -69,7 +69,8 @@ def one_line(result, status, *parts):
     (["--explain", "0x7f.1", "--allowlist", "LIST"], "0x7f.1"),
     (["--health", "3128"], "3128"),
     (["LIST"], "unexpected argument"),
-    (["--workers", "2", "--allowlist", "LIST"], "--workers"),
+    (["--workers", "0", "--allowlist", "LIST"], "--workers"),
+    (["--metrics", "9100", "--allowlist", "LIST"], "--metrics"),
 ], ids=lambda value: " ".join(value) or "none" if isinstance(value, list) else None)
 def test_wrong_usage(run_egressd, list_file, options, part):
     result = run_egressd(*[list_file if o == "LIST" else o for o in options])

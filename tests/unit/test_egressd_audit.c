@@ -760,6 +760,141 @@ static void test_ids(void **state)
 }
 
 /* What is queued at the end is written, and its waiters hear of it. */
+/* ---- several writers */
+
+/* The other worker: a loop in a thread, that posts lines and ends. */
+struct other {
+	uv_thread_t thread;
+	uv_loop_t loop;
+	struct audit *audit;
+	struct audit_counts counts;
+	size_t lines, written;
+	struct audit_wait *waits;
+};
+
+static void on_other_done(struct audit_wait *wait, bool written)
+{
+	(void)wait;
+	(void)written;
+}
+
+static void other_runs(void *arg)
+{
+	struct other *o = arg;
+	for (size_t i = 0; i < o->lines; i++) {
+		struct audit_entry e = an_allow;
+		e.id = audit_next_id(o->audit);
+		o->waits[i].done = on_other_done;
+		audit_post(o->audit, &e, &o->waits[i]);
+		if (i % 7 == 0)
+			uv_run(&o->loop, UV_RUN_NOWAIT);
+	}
+	uv_run(&o->loop, UV_RUN_DEFAULT);
+	for (size_t i = 0; i < o->lines; i++)
+		o->written += o->waits[i].written;
+	audit_close(o->audit, NULL, NULL);
+	uv_run(&o->loop, UV_RUN_DEFAULT);
+}
+
+static void join_other(struct fixture *f, struct other *o, uint64_t first, uint64_t step)
+{
+	memset(o, 0, sizeof *o);
+	assert_int_equal(uv_loop_init(&o->loop), 0);
+	assert_int_equal(audit_join(f->audit, &o->loop, &o->audit), 0);
+	audit_number_from(o->audit, first, step);
+	audit_count_into(o->audit, &o->counts);
+}
+
+static uint64_t id_of(const char *line)
+{
+	const char *id = strstr(line, "\"id\":");
+	assert_non_null(id);
+	return strtoull(id + 5, NULL, 10);
+}
+
+/* Lines of all are whole, none is lost or twice, and each one's are in its order. */
+static void test_writers_share_a_file(void **state)
+{
+	enum { WRITERS = 4, LINES = 700 };
+	static struct other others[WRITERS];
+	static char line[LIMIT_AUDIT_LINE + 1];
+	struct fixture *f = *state;
+	uint64_t next[WRITERS];
+	open_file(f, 0);
+	for (unsigned i = 0; i < WRITERS; i++) {
+		join_other(f, &others[i], i + 1, WRITERS);
+		others[i].lines = LINES;
+		others[i].waits = calloc(LINES, sizeof(struct audit_wait));
+		next[i] = i + 1;
+		assert_non_null(others[i].waits);
+		assert_int_equal(uv_thread_create(&others[i].thread, other_runs, &others[i]), 0);
+	}
+	for (unsigned i = 0; i < WRITERS; i++) {
+		uv_thread_join(&others[i].thread);
+		assert_int_equal(others[i].written, LINES);
+		assert_int_equal(counter_read(&others[i].counts.lines[AUDIT_ALLOW][CODE_LISTED]),
+				 LINES);
+		assert_int_equal(uv_loop_close(&others[i].loop), 0);
+		free(others[i].waits);
+	}
+	char *text = slurp(f->dir, "log");
+	size_t n = 0;
+	for (char *at = text, *end; (end = strchr(at, '\n')) != NULL; at = end + 1, n++) {
+		assert_in_range(end - at, 10, LIMIT_AUDIT_LINE);
+		memcpy(line, at, (size_t)(end - at));
+		line[end - at] = '\0';
+		cJSON *json = cJSON_Parse(line);
+		assert_non_null(json);
+		cJSON_Delete(json);
+		uint64_t id = id_of(line), writer = (id - 1) % WRITERS;
+		assert_int_equal(id, next[writer]);
+		next[writer] += WRITERS;
+	}
+	assert_int_equal(n, WRITERS * LINES);
+}
+
+/* What one leaves torn, another one completes before its own; one's lost lines are told by another,
+ * once; and a failure that one met is known to the other. */
+static void test_writers_share_a_failure(void **state)
+{
+	struct fixture *f = *state;
+	struct other o;
+	struct waiter a = { .f = f };
+	struct audit_wait wait = { .done = on_other_done };
+	struct audit_stats stats;
+	size_t allow_len = strlen(line_of(&an_allow, "s1", 0));
+	open_file(f, 0);
+	join_other(f, &o, 2, 2);
+	limit_files(allow_len / 2);
+	audit_post(o.audit, &an_allow, &wait);
+	audit_post(o.audit, &a_close, NULL);
+	uv_run(&o.loop, UV_RUN_DEFAULT);
+	assert_false(wait.written);
+	assert_int_equal(counter_read(&o.counts.lines[AUDIT_DENY][CODE_AUDIT]), 1);
+	assert_int_equal(counter_read(&o.counts.lines[AUDIT_ALLOW][CODE_LISTED]), 0);
+	assert_int_equal(counter_read(&o.counts.lines[AUDIT_CLOSE][CODE_DONE]), 1);
+	audit_get_stats(f->audit, &stats);
+	assert_true(stats.failing && stats.failed == 1 && stats.dropped == 1);
+	assert_false(audit_writable(f->audit));
+	limit_files(RLIM_INFINITY);
+	post(f, &a_deny, &a);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	assert_true(a.written);
+	assert_true(audit_writable(o.audit));
+	char *text = slurp(f->dir, "log");
+	assert_int_equal(lines(text, 99, NULL), 3); /* the torn allow, its close, the deny */
+	assert_int_equal(count(text, "\"action\":\"close\",\"code\":\"audit\""), 1);
+	assert_int_equal(count(text, "\"lost\":1}"), 1);
+	wait = (struct audit_wait){ .done = on_other_done };
+	audit_post(o.audit, &a_deny, &wait);
+	uv_run(&o.loop, UV_RUN_DEFAULT);
+	assert_true(wait.written);
+	assert_int_equal(count(slurp(f->dir, "log"), "\"lost\""), 1);
+	audit_close(o.audit, NULL, NULL);
+	uv_run(&o.loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&o.loop), 0);
+}
+
 static void test_close_flushes(void **state)
 {
 	struct fixture *f = *state;
@@ -803,6 +938,8 @@ int main(void)
 		WITH_LOG(test_cannot_open),
 		WITH_LOG(test_ids),
 		WITH_LOG(test_close_flushes),
+		WITH_LOG(test_writers_share_a_file),
+		WITH_LOG(test_writers_share_a_failure),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <cJSON.h>
 #include <cmocka.h>
 
 #include "codes.h"
@@ -128,15 +129,42 @@ static void test_other_statuses(void **state)
 	assert_string_equal(status_reason(431), "Head Too Large");
 }
 
-/* The manual has every code with the status of its answer. */
-static void test_manual(void **state)
+static const char *read_page(const char *path)
 {
-	static char page[1 << 16];
-	(void)state;
-	FILE *f = fopen("egressd/egressd.8", "r"); /* run from the top of the tree */
+	static char page[1 << 17];
+	FILE *f = fopen(path, "r"); /* run from the top of the tree */
 	assert_non_null(f);
 	page[fread(page, 1, sizeof(page) - 1, f)] = '\0';
 	fclose(f);
+	return page;
+}
+
+static bool is_code(const char *name, size_t len)
+{
+	for (unsigned i = 0; i < CODE_COUNT; i++) {
+		const char *code = code_row((enum code)i)->name;
+		if (strlen(code) == len && memcmp(code, name, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The manual has every code with the status of its answer, and its list has no other. */
+static void test_manual(void **state)
+{
+	static const char item[] = "\n.It Cm ";
+	(void)state;
+	const char *page = read_page("egressd/egressd.8");
+	const char *section = strstr(page, "\n.Sh CODES\n");
+	assert_non_null(section);
+	const char *end = strstr(section + 1, "\n.Sh ");
+	unsigned items = 0;
+	for (const char *p = section; (p = strstr(p, item)) != NULL && p < end; items++) {
+		p += sizeof item - 1;
+		if (!is_code(p, strcspn(p, " \n")))
+			fail_msg("the manual lists as a code: %.30s", p);
+	}
+	assert_int_equal(items, CODE_COUNT);
 	for (unsigned i = 0; i < CODE_COUNT; i++) {
 		const struct code_row *row = code_row((enum code)i);
 		char line[64];
@@ -149,12 +177,46 @@ static void test_manual(void **state)
 	}
 }
 
+/* The codes of the audit log's schema, over all actions, are those of the table. */
+static void test_schema(void **state)
+{
+	(void)state;
+	bool seen[CODE_COUNT] = { false };
+	cJSON *schema = cJSON_Parse(read_page("egressd/audit.schema.json"));
+	const cJSON *def;
+	assert_non_null(schema);
+	cJSON_ArrayForEach(def, cJSON_GetObjectItemCaseSensitive(schema, "$defs"))
+	{
+		const cJSON *code = cJSON_GetObjectItemCaseSensitive(
+		    cJSON_GetObjectItemCaseSensitive(def, "properties"), "code");
+		const cJSON *name = cJSON_GetObjectItemCaseSensitive(code, "const");
+		if (name == NULL)
+			name = cJSON_GetObjectItemCaseSensitive(code, "enum");
+		for (name = cJSON_IsArray(name) ? name->child : name; name != NULL;
+		     name = name->next) {
+			if (!cJSON_IsString(name))
+				break;
+			if (!is_code(name->valuestring, strlen(name->valuestring)))
+				fail_msg("the schema has a code '%s'", name->valuestring);
+			for (unsigned i = 0; i < CODE_COUNT; i++)
+				if (strcmp(code_row((enum code)i)->name, name->valuestring) == 0)
+					seen[i] = true;
+			if (name->prev == NULL && code->child == name)
+				break; /* a const has no list behind it */
+		}
+	}
+	cJSON_Delete(schema);
+	for (unsigned i = 0; i < CODE_COUNT; i++)
+		if (!seen[i])
+			fail_msg("the schema has no '%s'", code_row((enum code)i)->name);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_contract),     cmocka_unit_test(test_rules_of_rows),
 		cmocka_unit_test(test_out_of_range), cmocka_unit_test(test_other_statuses),
-		cmocka_unit_test(test_manual),
+		cmocka_unit_test(test_manual),       cmocka_unit_test(test_schema),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 
 #include "config.h"
 
-#define ARGS_MAX 16
+#define ARGS_MAX 24
 
 /* Splits at blanks; "_" stands for an empty argument. */
 static int parse(const char *line, struct config *config, char why[256])
@@ -57,8 +57,6 @@ static const struct {
 	{ "--allowlist a --allowlist b", "--allowlist is given twice" },
 	{ "--allowlist a --allowlist=a", "--allowlist is given twice" },
 	{ "--check l --json --json", "--json is given twice" },
-	{ "--allowlist a --workers 2", "unknown option --workers" },
-	{ "--allowlist a --metrics 127.0.0.1:1", "unknown option --metrics" },
 
 	/* which options go together */
 	{ "--check a --explain b", "--explain has no meaning with --check" },
@@ -94,6 +92,14 @@ static const struct {
 	{ "--allowlist a --dns 1.1.1.1:0", "--dns" },
 	{ "--allowlist a --dns 1.1.1.1:dns", "--dns" },
 	{ "--allowlist a --dns _", "--dns" },
+	{ "--allowlist a --metrics 9100", "--metrics: '9100' is not ADDR:PORT" },
+	{ "--allowlist a --metrics 127.0.0.1", "--metrics: '127.0.0.1' is not ADDR:PORT" },
+	{ "--allowlist a --metrics /run/metrics", "--metrics: '/run/metrics' is not" },
+	{ "--allowlist a --metrics localhost:9100", "--metrics: 'localhost:9100' is not" },
+	{ "--allowlist a --metrics 127.0.0.1:0", "--metrics" },
+	{ "--allowlist a --metrics 127.0.0.1:1 --metrics 127.0.0.1:2", "given twice" },
+	{ "--allowlist a --metrics 127.0.0.1:3128", "the same address and port" },
+	{ "--allowlist a --listen [::1]:7 --metrics [0::1]:7", "the same address and port" },
 	{ "--health 127.0.0.1", "--health: '127.0.0.1' is not ADDR:PORT" },
 	{ "--health a.test:80", "--health" },
 
@@ -102,6 +108,10 @@ static const struct {
 	{ "--allowlist a --audit-max 1k", "--audit-max: '1k'" },
 	{ "--allowlist a --audit-max -1", "--audit-max: '-1'" },
 	{ "--allowlist a --audit-max 99999999999999999999999", "--audit-max" },
+	{ "--allowlist a --workers 0", "--workers: '0' is not a number from 1 to 256" },
+	{ "--allowlist a --workers 257", "--workers: '257'" },
+	{ "--allowlist a --workers auto", "--workers: 'auto'" },
+	{ "--check a --workers 2", "--workers has no meaning with --check" },
 	{ "--allowlist a --max-connections 0", "--max-connections" },
 	{ "--allowlist a --max-connections 1e3", "--max-connections" },
 	{ "--allowlist a --max-per-client 0", "--max-per-client" },
@@ -208,6 +218,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c.idle_ms, 3600000);
 	assert_int_equal(c.drain_ms, 25000);
 	assert_int_equal(c.connections_max, 0);
+	assert_int_equal(c.workers, 0);
+	assert_int_equal(c.metrics.port, 0);
 	assert_non_null(strstr(c.hint, "/etc/list"));
 	assert_non_null(strstr(c.hint, "%s"));
 	config_done(&c);
@@ -235,7 +247,8 @@ static void test_everything(void **state)
 
 	assert_int_equal(
 	    parse("--allowlist l --never 10.1.2.3/8 --never fd00::1/127 --never 0.0.0.0/0 "
-		  "--audit-max 4096 --session s1 --max-connections 7 --max-per-client=3",
+		  "--audit-max 4096 --session s1 --max-connections 7 --max-per-client=3 "
+		  "--workers 256 --metrics [::]:9100",
 		  &c, why),
 	    0);
 	assert_int_equal(c.never_count, 3);
@@ -249,6 +262,9 @@ static void test_everything(void **state)
 	assert_string_equal(c.session, "s1");
 	assert_int_equal(c.connections_max, 7);
 	assert_int_equal(c.per_client_max, 3);
+	assert_int_equal(c.workers, 256);
+	assert_int_equal(c.metrics.addr.family, 6);
+	assert_int_equal(c.metrics.port, 9100);
 	config_done(&c);
 }
 

@@ -37,7 +37,7 @@ static int setup(void **state)
 	memset(&f, 0, sizeof f);
 	*state = &f;
 	f.addr = loopback(1, 0);
-	int fd = listener_bind((struct sockaddr *)&f.addr);
+	int fd = listener_bind((struct sockaddr *)&f.addr, LISTENER_ALONE);
 	socklen_t len = sizeof f.addr;
 	if (fd < 0 || getsockname(fd, (struct sockaddr *)&f.addr, &len) != 0)
 		return -1;
@@ -183,7 +183,7 @@ static void test_resuming_asks_at_once(void **state)
 static void test_an_address_in_use_is_refused(void **state)
 {
 	struct fixture *f = *state;
-	assert_int_equal(listener_bind((struct sockaddr *)&f->addr), UV_EADDRINUSE);
+	assert_int_equal(listener_bind((struct sockaddr *)&f->addr, LISTENER_ALONE), UV_EADDRINUSE);
 	int one = 1, other = socket(AF_INET, SOCK_STREAM, 0);
 	struct sockaddr_in a = loopback(1, 0);
 	socklen_t len = sizeof a;
@@ -191,7 +191,7 @@ static void test_an_address_in_use_is_refused(void **state)
 	assert_int_equal(bind(other, (struct sockaddr *)&a, sizeof a), 0);
 	assert_int_equal(listen(other, 1), 0);
 	assert_int_equal(getsockname(other, (struct sockaddr *)&a, &len), 0);
-	assert_int_equal(listener_bind((struct sockaddr *)&a), UV_EADDRINUSE);
+	assert_int_equal(listener_bind((struct sockaddr *)&a, LISTENER_ALONE), UV_EADDRINUSE);
 	close(other);
 }
 
