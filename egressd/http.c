@@ -17,8 +17,8 @@
 #endif
 
 static int split_fields(const char *at, const char *end, struct http_head *head);
-static int agree_with_llhttp(const char *data, size_t len, llhttp_type_t type,
-			     const struct http_head *head);
+static const char *agree_with_llhttp(const char *data, size_t len, llhttp_type_t type,
+				     const struct http_head *head);
 static const char *read_fields(struct http_head *head, bool is_request);
 static unsigned method_flags(struct http_slice method);
 static bool accept_prefers_plain(const struct http_head *head);
@@ -145,11 +145,9 @@ int http_parse_request(const char *data, size_t len, struct http_head *ret, stru
 	ret->is_connect = ret->method.len == 7 && memcmp(ret->method.at, "CONNECT", 7) == 0;
 	ret->is_options = ret->method.len == 7 && memcmp(ret->method.at, "OPTIONS", 7) == 0;
 	const char *why = read_fields(ret, true);
-	if (why != NULL)
-		return fail(err, 400, why, ret);
-	if (agree_with_llhttp(data, len, HTTP_REQUEST, ret) != 0)
-		return fail(err, 400, "the head is malformed", ret);
-	return 0;
+	if (why == NULL)
+		why = agree_with_llhttp(data, len, HTTP_REQUEST, ret);
+	return why == NULL ? 0 : fail(err, 400, why, ret);
 }
 
 int http_parse_response(const char *data, size_t len, bool is_head, bool websocket,
@@ -169,8 +167,8 @@ int http_parse_response(const char *data, size_t len, bool is_head, bool websock
 	if (split_fields(line_end + 1, data + len, ret) != 0)
 		return fail(err, 502, "too many fields", NULL);
 	const char *why = read_fields(ret, false);
-	if (why == NULL && agree_with_llhttp(data, len, HTTP_RESPONSE, ret) != 0)
-		why = "the head is malformed";
+	if (why == NULL)
+		why = agree_with_llhttp(data, len, HTTP_RESPONSE, ret);
 	if (why == NULL && ret->status == 101 && !(websocket && ret->websocket))
 		why = "an upgrade that was not asked for";
 	if (why != NULL)
@@ -260,8 +258,9 @@ static int on_complete(llhttp_t *parser)
 	return 0;
 }
 
-static int agree_with_llhttp(const char *data, size_t len, llhttp_type_t type,
-			     const struct http_head *head)
+/* NULL, or what llhttp has against the head that we found good. */
+static const char *agree_with_llhttp(const char *data, size_t len, llhttp_type_t type,
+				     const struct http_head *head)
 {
 	struct seen seen = { .head = head };
 	llhttp_settings_t settings;
@@ -274,9 +273,13 @@ static int agree_with_llhttp(const char *data, size_t len, llhttp_type_t type,
 	llhttp_init(&parser, type, &settings);
 	parser.data = &seen;
 	llhttp_errno_t r = llhttp_execute(&parser, data, len);
+	if (r == HPE_INVALID_URL)
+		return head->is_connect ? "CONNECT needs host:port"
+					: "the target must be an absolute http:// URL";
 	if (r != HPE_OK && r != HPE_PAUSED_UPGRADE)
-		return -1;
-	return seen.complete && !seen.differs && seen.names == head->field_count ? 0 : -1;
+		return "the head is malformed";
+	bool same = seen.complete && !seen.differs && seen.names == head->field_count;
+	return same ? NULL : "the head is malformed";
 }
 
 /* ---- fields ------------------------------------------------------------------------------------

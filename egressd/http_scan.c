@@ -154,9 +154,9 @@ static enum scan_step step_request_line(struct http_scan *scan, unsigned char c,
 {
 	switch (scan->state) {
 	case SCAN_METHOD:
+		scan->method_len = (uint32_t)at - scan->skip;
 		if (c != ' ')
 			return bad(err, 400, "the method is not a token");
-		scan->method_len = (uint32_t)at - scan->skip;
 		scan->target_at = (uint32_t)at + 1;
 		return move(scan, SCAN_TARGET);
 	case SCAN_TARGET:
