@@ -501,7 +501,7 @@ static void test_real_clients(void **state)
 {
 	static const char *const clients[] = { "openssl", "openssl-tls12", "openssl-large",
 					       "gnutls",  "curl",          "python",
-					       "node" };
+					       "node",    "chromium",      "opencode" };
 	static const char *const nameless[] = { "openssl-noservername" };
 	static uint8_t data[LIMIT_HELLO];
 	char path[128];

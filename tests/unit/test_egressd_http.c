@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include <llhttp.h>
+
 #include "http.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -403,6 +405,43 @@ static void test_any_byte(void **state)
 	}
 }
 
+/* ---- llhttp -------------------------------------------------------------------------------------
+ */
+
+/* What llhttp says of a head, in place of what it finds. */
+static enum { LLHTTP_ITSELF, LLHTTP_REFUSES, LLHTTP_SEES_NOTHING } llhttp_does;
+
+llhttp_errno_t __real_llhttp_execute(llhttp_t *parser, const char *data, size_t len);
+llhttp_errno_t __wrap_llhttp_execute(llhttp_t *parser, const char *data, size_t len);
+
+llhttp_errno_t __wrap_llhttp_execute(llhttp_t *parser, const char *data, size_t len)
+{
+	if (llhttp_does == LLHTTP_ITSELF)
+		return __real_llhttp_execute(parser, data, len);
+	return llhttp_does == LLHTTP_REFUSES ? HPE_INVALID_HEADER_TOKEN : HPE_OK;
+}
+
+/* A head that our own rules find good is refused when llhttp does not agree. */
+static void test_llhttp_has_a_say(void **state)
+{
+	static const char request[] = GET H "\r\n", answer[] = "HTTP/1.1 200 OK\r\nX: y\r\n\r\n";
+	static struct http_head head;
+	(void)state;
+	for (int does = LLHTTP_ITSELF; does <= LLHTTP_SEES_NOTHING; does++) {
+		struct http_error err = { 0 };
+		llhttp_does = does;
+		int want = does == LLHTTP_ITSELF ? 0 : -1;
+		assert_int_equal(http_parse_request(request, sizeof(request) - 1, &head, &err),
+				 want);
+		assert_int_equal(err.status, want == 0 ? 0 : 400);
+		assert_int_equal(
+		    http_parse_response(answer, sizeof(answer) - 1, false, false, &head, &err),
+		    want);
+		assert_int_equal(err.status, want == 0 ? 0 : 502);
+	}
+	llhttp_does = LLHTTP_ITSELF;
+}
+
 /* ---- limits ------------------------------------------------------------------------------------
  */
 
@@ -786,21 +825,14 @@ static void test_reasons(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_scan_alone),
-		cmocka_unit_test(test_any_byte),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_field_limit),
-		cmocka_unit_test(test_error_names_target),
-		cmocka_unit_test(test_keep_alive),
-		cmocka_unit_test(test_framing),
-		cmocka_unit_test(test_methods),
-		cmocka_unit_test(test_websocket),
-		cmocka_unit_test(test_expect),
-		cmocka_unit_test(test_accept),
-		cmocka_unit_test(test_write_request),
-		cmocka_unit_test(test_write_response),
+		cmocka_unit_test(test_requests),         cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_scan_alone),       cmocka_unit_test(test_any_byte),
+		cmocka_unit_test(test_llhttp_has_a_say), cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_field_limit),      cmocka_unit_test(test_error_names_target),
+		cmocka_unit_test(test_keep_alive),       cmocka_unit_test(test_framing),
+		cmocka_unit_test(test_methods),          cmocka_unit_test(test_websocket),
+		cmocka_unit_test(test_expect),           cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_write_request),    cmocka_unit_test(test_write_response),
 		cmocka_unit_test(test_reasons),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
