@@ -68,6 +68,8 @@ class Connection:
         self.sock.sendall(data)
 
     def half_close(self):
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock = self.sock.unwrap()  # RFC 8446 6.1: else it looks like a cut
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self):
