@@ -177,7 +177,7 @@ $(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
 
-.PHONY: help test unit pytest-proxy pytest-launcher fuzz-replay check lint check-includes analyze sanitize \
+.PHONY: help test unit pytest-proxy load pytest-launcher fuzz-replay check lint check-includes analyze sanitize \
         fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean
 
 unit: $(UNIT_TESTS)
@@ -187,7 +187,12 @@ fuzz-replay: $(FUZZERS:%=$(OUT)/fuzz-%)
 	@set -e; for f in $(FUZZERS); do $(OUT)/fuzz-$$f fuzz/corpus/$$f; done
 
 pytest-proxy: $(OUT)/egressd
-	$(PYTEST) tests/proxy
+	$(PYTEST) -m "not load" tests/proxy
+
+## load: others are served while egressd is under load; egressd alone, and it takes minutes
+load: $(OUT)/egressd
+	@tests/install-deps test
+	$(PYTEST) -m load -rs -s tests/proxy/test_load.py
 
 pytest-launcher: $(OUT)/prisoncode
 	$(PYTEST) tests/launcher
@@ -207,6 +212,7 @@ check:
 	@$(MAKE) --no-print-directory check-includes lint
 	@$(MAKE) --no-print-directory WERROR=1 test
 	@$(MAKE) --no-print-directory sanitize
+	@$(MAKE) --no-print-directory load
 	@$(MAKE) --no-print-directory fuzz-all SECONDS=5
 	@$(MAKE) --no-print-directory e2e
 	@echo "check: everything passed"

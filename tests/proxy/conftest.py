@@ -46,6 +46,11 @@ with open(os.path.join(ROOT, "egressd", "audit.schema.json")) as schema_file:
 # What is said without anything being wrong: the greeting, and that loopback entries are unusual.
 ORDINARY = [r"egressd: serving on \S+", r"\S+:\d+:\d+: warning: .*loopback.*"]
 
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "load: takes long and needs a machine to itself (make load)")
+
+
 _loopbacks = itertools.count(1)
 
 
