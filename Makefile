@@ -192,7 +192,7 @@ pytest-proxy: $(OUT)/egressd
 ## load: others are served while egressd is under load; egressd alone, and it takes minutes
 load: $(OUT)/egressd
 	@tests/install-deps test
-	$(PYTEST) -m load -rs -s tests/proxy/test_load.py
+	$(PYTEST) -m load -rs tests/proxy
 
 pytest-launcher: $(OUT)/prisoncode
 	$(PYTEST) tests/launcher

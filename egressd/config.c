@@ -113,11 +113,11 @@ int config_parse(int argc, char *const *argv, struct config *ret, char *why, siz
 	};
 	memset(ret, 0, sizeof *ret);
 	ret->audit_log = "-";
-	ret->header_ms = 30000;
-	ret->connect_ms = 10000;
-	ret->dns_ms = 5000;
-	ret->idle_ms = 3600000;
-	ret->drain_ms = 25000;
+	ret->header_ms = DEFAULT_HEADER_MS;
+	ret->connect_ms = DEFAULT_CONNECT_MS;
+	ret->dns_ms = DEFAULT_DNS_MS;
+	ret->idle_ms = DEFAULT_IDLE_MS;
+	ret->drain_ms = DEFAULT_DRAIN_MS;
 	if (parse_args(&p, argc, argv) != 0)
 		return -1;
 	return finish(&p);

@@ -32,6 +32,14 @@ struct config_net {           /* --never */
 	unsigned bits;
 };
 
+/* Defaults of the times, in milliseconds; those of numbers come from the machine. */
+#define DEFAULT_HEADER_MS                                                                          \
+	30000u /* a person at a terminal types no heads: slow is hostile or dead */
+#define DEFAULT_CONNECT_MS 10000u   /* three lost SYNs; whoever waits longer thinks that it hangs */
+#define DEFAULT_DNS_MS     5000u    /* what the C library gives one resolver */
+#define DEFAULT_IDLE_MS    3600000u /* models think for minutes, and developers have lunch */
+#define DEFAULT_DRAIN_MS   25000u   /* engines kill after 30 s or so, having asked to end */
+
 #define CONFIG_ENDPOINT_TEXT 64 /* "[" IPv6 "]:" port NUL */
 
 /* Pointers point into argv unless a comment says otherwise. */

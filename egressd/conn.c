@@ -116,9 +116,13 @@ void conn_accept(struct worker *w, int fd, const struct sockaddr *from)
 		return;
 	}
 	c->over_limit = c->peer->conns > w->per_client_max;
+	if (c->over_limit && w->conn_count > w->conns_max - w->conns_max / LIMIT_EXCESS_SHARE) {
+		conn_close(c, CODE_LIMIT, true); /* it must not wait where others could be served */
+		return;
+	}
 	uv_tcp_nodelay(&c->client.tcp, 1);
 	uv_tcp_keepalive(&c->client.tcp, 1, LIMIT_KEEPALIVE_S);
-	deadline_arm(&w->deadlines, &c->deadline, DEADLINE_BETWEEN);
+	conn_arm(c, c->over_limit ? DEADLINE_HEADER : DEADLINE_BETWEEN);
 	if (pipe_read(&c->client) != 0)
 		conn_close(c, CODE_CLIENT_CLOSED, true);
 }

@@ -59,10 +59,10 @@
 #define LIMIT_LINGER       (64u << 10) /* and so much of it */
 #define LIMIT_RESERVED_FDS 64u         /* for the log, resolvers, files of a reload */
 #define LIMIT_FDS_PER_CONN 4u          /* client and upstream, and two attempts or pipes more */
+#define LIMIT_EXCESS_SHARE 4u /* over its limit a client is let in to hear 429 until 1/4 is left */
 #define LIMIT_BACKLOG      1024 /* clients in the kernel's queue; it cuts this at its somaxconn */
-#define LIMIT_ACCEPTS      32u /* clients taken in one turn: a flood of them must not hold up the rest */
-#define LIMIT_ACCEPT_RETRY_MS                                                                      \
-	100u /* without descriptors: looks again so often, and does not spin */
+#define LIMIT_ACCEPTS      32u  /* in one turn: a flood of clients must not hold up the rest */
+#define LIMIT_ACCEPT_MS    100u /* without descriptors: asks again so often, and does not spin */
 
 /* Workers: no machine that runs this has more processors to spare for it. Each beyond the first has
  * its own loop, wake-up, listeners, resolver sockets and hosts file. */

@@ -97,7 +97,7 @@ void listener_resume(struct listener *l)
 	uv_timer_stop(&l->retry);
 	/* It fails only without memory: then the timer asks again. */
 	if (uv_poll_start(&l->poll, UV_READABLE, on_ready) != 0)
-		uv_timer_start(&l->retry, on_retry, LIMIT_ACCEPT_RETRY_MS, 0);
+		uv_timer_start(&l->retry, on_retry, LIMIT_ACCEPT_MS, 0);
 }
 
 void listener_close(struct listener *l)
@@ -114,7 +114,7 @@ void listener_close(struct listener *l)
 static void try_later(struct listener *l)
 {
 	uv_poll_stop(&l->poll);
-	uv_timer_start(&l->retry, on_retry, LIMIT_ACCEPT_RETRY_MS, 0);
+	uv_timer_start(&l->retry, on_retry, LIMIT_ACCEPT_MS, 0);
 }
 
 static void on_retry(uv_timer_t *timer)

@@ -156,7 +156,7 @@ static void test_without_descriptors_it_waits_and_goes_on(void **state)
 	struct fixture *f = *state;
 	add_clients(f, 2);
 	rlim_t before = use_up_descriptors();
-	unsigned turns = run_ms(f, 5 * LIMIT_ACCEPT_RETRY_MS);
+	unsigned turns = run_ms(f, 5 * LIMIT_ACCEPT_MS);
 	unsigned accepted = f->accepted_count;
 	allow_descriptors(before);
 	assert_int_equal(accepted, 0);
