@@ -175,7 +175,8 @@ $(OBJ)/fuzz/%.o: fuzz/%.c
 REPLAY_MAIN := $(if $(FUZZER),,$(OBJ)/fuzz/replay_main.o)
 $(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(ACL_A)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) $(WRAP_fuzz_$*) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
+WRAP_fuzz_conn := -pthread -Wl,--wrap=cage_prepare,--wrap=cage_enter
 
 .PHONY: help test unit pytest-proxy load pytest-launcher fuzz-replay check lint check-includes analyze sanitize \
         fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean

@@ -2,26 +2,7 @@
  * fuzz_hosts.c - a hosts file, every word of it looked up, through vetting: no special address but a
  * private one passes unvouched. A file written twice means the same. resolv.conf reads the same text.
  */
-#include <stdlib.h>
-#include <string.h>
-
-#include "fuzz_vet.h"
-#include "hosts.h"
-#include "resolv.h"
-
-static void check_word(const struct hosts *once, const struct hosts *twice, const char *word,
-		       size_t len)
-{
-	struct acl_addr a[LIMIT_PIN_ADDRS], b[LIMIT_PIN_ADDRS];
-	struct acl_host name;
-	if (acl_host_parse(word, len, &name) != 0 || name.kind != ACL_HOST_NAME)
-		return;
-	const size_t count = hosts_find(once, &name, a);
-	if (count > LIMIT_PIN_ADDRS || hosts_find(twice, &name, b) != count ||
-	    memcmp(a, b, count * sizeof a[0]) != 0)
-		abort();
-	fuzz_vet(a, count, true);
-}
+#include "hosts_checks.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
