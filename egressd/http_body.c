@@ -377,6 +377,8 @@ static bool is_named(const struct http_body *body, struct http_slice name)
 /* Scanned lines: NAME ":" VALUE CR LF each, and an empty one at the end. */
 static char *write_trailers(struct http_body *body, char *out)
 {
+	if (body->trailers_len == 0)
+		return out; /* nor a buffer: not even 0 may be added to NULL */
 	const char *at = body->trailers, *end = at + body->trailers_len;
 	while (end - at > 2) {
 		const char *line_end = memchr(at, '\r', (size_t)(end - at));
