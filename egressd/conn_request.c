@@ -36,6 +36,9 @@ size_t conn_input(const struct conn *c, const char **ret_data)
 	if (rq == NULL)
 		return 0;
 	const struct input *in = rq->in.at < rq->in.len ? &rq->in : &rq->rest;
+	*ret_data = NULL;
+	if (in->at == in->len)
+		return 0; /* nor a buffer, perhaps: not even 0 may be added to NULL */
 	*ret_data = in->data + in->at;
 	return in->len - in->at;
 }
