@@ -4,7 +4,10 @@ import os
 import resource
 import signal
 
-from conftest import free_port
+import jsonschema
+import pytest
+
+from conftest import check_line, free_port
 from dnsserver import A
 from origins import HttpOrigin, sink
 
@@ -100,6 +103,86 @@ def test_what_clients_send_cannot_break_a_line(egressd):
     assert long_host and long_host[0].endswith("...")
 
 
+@pytest.mark.parametrize("place", ["method", "host", "port", "path", "field", "connect"])
+def test_every_byte_at_every_place(egressd, place):
+    """
+    Each of the 256 byte values in a method, host, port, path, field and CONNECT target: one whole line
+    each (the harness looks at them), which says nothing that is not printable ASCII.
+    """
+    forms = {"method": b"G%sT http://x.test/ HTTP/1.1", "host": b"GET http://x%s.test/ HTTP/1.1",
+             "port": b"GET http://x.test:8%s/ HTTP/1.1", "path": b"GET http://x.test/a%sb HTTP/1.1",
+             "field": b"GET http://x.test/ HTTP/1.1\r\nX%s: y", "connect": b"CONNECT x%s.test:443 HTTP/1.1"}
+    proxy = egressd("allowed.test\n")
+    for c in range(256):
+        client = proxy.connect()
+        client.send(forms[place] % bytes([c]) + b"\r\nHost: x.test\r\n\r\n")
+        assert client.read_answer().status in (400, 403, 501), c
+        client.close()
+    lines = proxy.audit(action="deny")
+    assert len(lines) == 256
+    for line in lines:
+        for name in ("method", "host", "path"):
+            assert line.get(name, "x").isascii() and line.get(name, "x").isprintable(), line
+
+
+def test_long_hosts_are_cut_and_marked(egressd):
+    """4 KiB and more of host: the line stays under 4,096 bytes, keeps its members, and says that it is cut."""
+    proxy = egressd("allowed.test\n", "--session", "s" * 512)
+    for size in (253, 254, 1000, 4096, 16000):
+        for fill in (b"a", b'"', b"\\"):
+            client = proxy.connect()
+            client.send(b"CONNECT " + fill * size + b":443 HTTP/1.1\r\n\r\n")
+            assert client.read_answer().status == 400
+            client.close()
+    lines = proxy.audit(action="deny")
+    assert len(lines) == 15 and all(line["code"] == "bad-request" and line["method"] == "CONNECT" for line in lines)
+    for line in lines:
+        host = line["host"]
+        assert host.endswith("...") or len(host) < 300, host
+        assert host[0] * (len(host) - 7) in host  # its beginning is what was sent
+
+
+def test_a_session_of_hostile_bytes(egressd):
+    """Control bytes, quotes, UTF-8 and what is none: the value comes back as it was given."""
+    for given, read in [("a\x01\x1f\x7f\"\\/\u0080\u009f", None), ("\u00e4\u20ac\U0001f600\u202e", None),
+                        ("".join(map(chr, range(1, 128))), None), (b"\xff\xc3(\xed\xa0\x80\xc0\x80", "\xff\xc3(\xed\xa0\x80\xc0\x80"),
+                        (b"cut\xe2\x82", "cut\xe2\x82")]:
+        proxy = egressd("allowed.test\n", "--session", given if isinstance(given, str) else os.fsdecode(given))
+        proxy.tunnel("denied.test:443")
+        assert {line["session"] for line in proxy.audit()} == {read or given}
+        proxy.stop()
+
+
+GOOD = {"time": "2026-11-23T08:31:51.123Z", "id": 1, "action": "deny", "code": "not-listed", "client": "127.0.0.1:1",
+        "method": "CONNECT", "host": "evil.test", "port": 443, "rule": None}
+BAD_LINES = [
+    {**GOOD, "action": "nothing"}, {**GOOD, "code": "listed"}, {**GOOD, "code": "made-up"}, {**GOOD, "id": 0},
+    {**GOOD, "id": "1"}, {**GOOD, "port": 65536}, {**GOOD, "port": 0}, {**GOOD, "client": "someone"}, {**GOOD, "more": 1},
+    {**GOOD, "time": "2026-11-23 08:31:51"}, {**GOOD, "rule": {"line": 0, "entry": "x"}}, {**GOOD, "rule": {"line": 1}},
+    {**GOOD, "lost": 0}, {**GOOD, "status": 200}, {**GOOD, "session": ""},
+    *({name: value for name, value in GOOD.items() if name != gone} for gone in
+      ("time", "id", "action", "code", "client", "rule")),
+    {**GOOD, "action": "close", "code": "done"}, {**GOOD, "action": "allow", "code": "listed"}, {**GOOD, "action": "fail"},
+]
+BROKEN_LINES = [
+    b"", b"{", b"[]", b"null", b'{"action":"stop"}x', json.dumps(GOOD).encode()[:-1], json.dumps(GOOD).encode() + b"\r",
+    b'{"x":"\x01"}', b'{"x":"\x7f"}', b'{"x":"\xff"}', b'{"x":"' + b"a" * 4096 + b'"}',
+    json.dumps(GOOD).replace('"id": 1', '"id": 1, "id": 2').encode(), json.dumps(GOOD).replace("deny", "de\\ny").encode(),
+]
+
+
+@pytest.mark.parametrize("number", [0, 1000])
+def test_the_harness_refuses_bad_lines(number):
+    """What looks at the log of every test: it takes a good line and none of these."""
+    assert check_line(json.dumps(GOOD).encode(), number) == GOOD
+    for line in BAD_LINES:
+        with pytest.raises(jsonschema.ValidationError):
+            check_line(json.dumps(line).encode(), number)
+    for raw in BROKEN_LINES:
+        with pytest.raises((AssertionError, ValueError, AttributeError, jsonschema.ValidationError)):
+            check_line(raw, number)
+
+
 def test_full_disk(egressd, dns, origin, run_egressd):
     """A new file that takes no byte: everything is refused, live tunnels go on, then it recovers."""
     up = origin()
@@ -145,7 +228,10 @@ def test_full_disk(egressd, dns, origin, run_egressd):
     alive.close()
     proxy.wait_audit(action="close")
     with open(proxy.audit_path + ".1", "rb") as old:
-        assert old.read().endswith(b"\n")
+        data = old.read()
+        assert data.endswith(b"\n")
+        for line in data.splitlines():
+            check_line(line)
 
 
 def test_audit_max(egressd, dns):
@@ -176,7 +262,7 @@ def test_sigusr1_reopens(egressd):
     proxy.tunnel("three.test:443")
     proxy.wait_audit(action="deny", host="three.test")
     with open(proxy.audit_path + ".1") as old:
-        hosts = [json.loads(line).get("host") for line in old]
+        hosts = [check_line(line.rstrip("\n").encode()).get("host") for line in old]
     assert hosts[:3] == [None, "one.test", "two.test"] and "three.test" not in hosts
 
 
@@ -198,7 +284,7 @@ def test_standard_output_that_nobody_reads(egressd):
     while data := os.read(reader, 1 << 16):
         log += data
     os.close(reader)
-    lines = [json.loads(line) for line in log.splitlines()]
+    lines = [check_line(line) for line in log.splitlines()]
     assert log.endswith(b"\n") and lines[-1]["action"] == "stop"
     assert len([line for line in lines if line["code"] == "not-listed"]) == statuses.count(403) + 1
 
