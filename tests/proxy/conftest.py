@@ -112,13 +112,15 @@ def check_accounts(lines, workers=1):
 class Egressd:
     """One running egressd."""
 
-    def __init__(self, folder, entries, options, dns, audit, listen, env):
+    def __init__(self, folder, entries, options, dns, audit, listen, env, program,
+                 list_path, audit_path):
         self.folder = folder
-        self.list_path = os.path.join(folder, "domains.txt")
-        self.audit_path = os.path.join(folder, "audit.jsonl")
-        self.write_list(entries)
+        self.list_path = list_path or os.path.join(folder, "domains.txt")
+        self.audit_path = audit_path or os.path.join(folder, "audit.jsonl")
+        if entries is not None:
+            self.write_list(entries)
         self.host, self.port = listen or ("127.0.0.1", free_port())
-        argv = [EGRESSD, "--allowlist", self.list_path, "--listen", self.address]
+        argv = [program, "--allowlist", self.list_path, "--listen", self.address]
         if audit == "file":
             argv += ["--audit-log", self.audit_path]
         if dns is not None:
@@ -281,6 +283,9 @@ class Egressd:
         if os.path.isfile(self.audit_path):
             with open(self.audit_path, "rb") as log:
                 data = log.read()
+        self.check_lines(data)
+
+    def check_lines(self, data):
         assert data == b"" or data.endswith(b"\n"), "the log ends in a torn line"
         lines = [check_line(raw, number) for number, raw in enumerate(data.split(b"\n")[:-1])]
         if self.accounts:
@@ -306,13 +311,17 @@ def dns():
 
 @pytest.fixture
 def egressd(tmp_path, dns):
-    """Starts egressd: egressd(entries, *options, audit="file"|"stdout"|descriptor, wait=True)."""
+    """Starts egressd: egressd(entries, *options, audit="file"|"stdout"|descriptor, wait=True).
+
+    entries None: list_path is there already. program runs EGRESSD in some way of its own."""
     running = []
 
-    def start(entries, *options, use_dns=dns, audit="file", wait=True, listen=None, env=None):
+    def start(entries, *options, use_dns=dns, audit="file", wait=True, listen=None, env=None,
+              program=EGRESSD, list_path=None, audit_path=None):
         folder = tmp_path / f"egressd{len(running)}"
         folder.mkdir()
-        one = Egressd(str(folder), entries, list(options), use_dns, audit, listen, env or {})
+        one = Egressd(str(folder), entries, list(options), use_dns, audit, listen, env or {},
+                      program, list_path, audit_path)
         running.append(one)
         if wait:
             one.wait_ready()
