@@ -78,10 +78,12 @@ CARES_LIBS   := $(shell $(PKG_CONFIG) --libs libcares)
 CJSON_CFLAGS := $(shell $(PKG_CONFIG) --cflags libcjson)
 CJSON_LIBS   := $(shell $(PKG_CONFIG) --libs libcjson)
 
-# What each part may see: acl sees libc, the programs see acl and never each other.
+# What each part may see: acl sees libc, the programs see acl and never each other; docker, which holds
+# the jail's first program, sees libc.
 INC_acl      := -Iacl
 INC_egressd  := -Iegressd -Iacl $(UV_CFLAGS) $(CARES_CFLAGS) $(LLHTTP_CFLAGS)
 INC_launcher := -Ilauncher -Iacl $(UV_CFLAGS) $(CJSON_CFLAGS) -DPRISONCODE_DATADIR='"$(DATADIR)"'
+INC_docker   := -Idocker
 LIB_egressd  := $(UV_LIBS) $(CARES_LIBS) $(LLHTTP_LIBS)
 LIB_launcher := $(UV_LIBS) $(CJSON_LIBS)
 
@@ -93,17 +95,19 @@ objs = $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(1)/main.c,$(wildcard $(1)/*.c)))
 ACL_OBJS      := $(call objs,acl)
 EGRESSD_OBJS  := $(call objs,egressd)
 LAUNCHER_OBJS := $(call objs,launcher)
+INIT_OBJS     := $(filter-out $(OBJ)/docker/jail_init.o,$(call objs,docker))
 LLHTTP_OBJS   := $(addprefix $(OBJ)/llhttp/,$(LLHTTP_SRC:.c=.o))
 ACL_A      := $(OBJ)/libacl.a
 EGRESSD_A  := $(OBJ)/libegressd.a
 LAUNCHER_A := $(OBJ)/liblauncher.a
+INIT_A     := $(OBJ)/libinit.a
 
 # A unit test is named test_<part>_<module>.c and takes from its part's archive what it needs.
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all
-## all: build/prisoncode and build/egressd (the default)
-all: $(OUT)/egressd $(OUT)/prisoncode
+## all: build/prisoncode, build/egressd and the jail's build/jail-init (the default)
+all: $(OUT)/egressd $(OUT)/prisoncode $(OUT)/jail-init
 
 $(OUT)/egressd: $(OBJ)/egressd/main.o $(EGRESSD_A) $(ACL_A)
 	$(call say,LINK,$@)
@@ -113,10 +117,17 @@ $(OUT)/prisoncode: $(OBJ)/launcher/main.o $(LAUNCHER_A) $(ACL_A)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) -o $@ $^ $(LIB_launcher)
 
+# It runs before anything else in an image with whatever packages a user wants: nothing to load.
+LDINIT := $(if $(SAN),$(LDHARD),-static-pie -Wl,-z,relro,-z,now,-z,noexecstack)
+$(OUT)/jail-init: $(OBJ)/docker/jail_init.o $(INIT_A)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDINIT) -o $@ $^
+
 $(ACL_A): $(ACL_OBJS)
 $(EGRESSD_A): $(EGRESSD_OBJS) $(LLHTTP_OBJS)
 $(LAUNCHER_A): $(LAUNCHER_OBJS)
-$(ACL_A) $(EGRESSD_A) $(LAUNCHER_A):
+$(INIT_A): $(INIT_OBJS)
+$(ACL_A) $(EGRESSD_A) $(LAUNCHER_A) $(INIT_A):
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
@@ -126,7 +137,15 @@ $(OBJ)/$(1)/%.o: $(1)/%.c
 	@mkdir -p $$(@D)
 	$(Q)$$(CC) $$(CFLAGS) $$(OWN) $$(INC_$(1)) -MMD -MP -c -o $$@ $$<
 endef
-$(foreach part,acl egressd launcher,$(eval $(call compile,$(part))))
+$(foreach part,acl egressd launcher docker,$(eval $(call compile,$(part))))
+
+# The images have a label that says what they were built from: the launcher builds others anew.
+APP_SOURCES     := $(sort Makefile docker/app.Dockerfile $(wildcard docker/*.[ch]))
+SIDECAR_SOURCES := $(sort Makefile docker/egressd.Dockerfile $(wildcard acl/*.[ch] egressd/*.[ch]))
+sources_hash = $(shell cat $(1) | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c 1-64)
+$(OBJ)/launcher/images.o: INC_launcher += -DIMAGES_APP_HASH='"$(call sources_hash,$(APP_SOURCES))"' \
+        -DIMAGES_SIDECAR_HASH='"$(call sources_hash,$(SIDECAR_SOURCES))"'
+$(OBJ)/launcher/images.o: $(APP_SOURCES) $(SIDECAR_SOURCES)
 
 $(OBJ)/llhttp/%.o: $(LLHTTP_DIR)/%.c
 	$(call say,CC,$<)
@@ -152,6 +171,7 @@ endef
 $(eval $(call unit,acl,))
 $(eval $(call unit,egressd,$(EGRESSD_A)))
 $(eval $(call unit,launcher,$(LAUNCHER_A)))
+$(eval $(call unit,docker,$(INIT_A)))
 .SECONDARY:
 
 -include $(wildcard $(OBJ)/*/*.d)
@@ -161,10 +181,11 @@ $(eval $(call unit,launcher,$(LAUNCHER_A)))
 # What the tests of programs run: the binaries of this mode.
 export EGRESSD    := $(CURDIR)/$(OUT)/egressd
 export PRISONCODE := $(CURDIR)/$(OUT)/prisoncode
+export JAIL_INIT  := $(CURDIR)/$(OUT)/jail-init
 PYTEST := $(PYTHON) -B -m pytest -q -p no:cacheprovider
 
 FUZZERS := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
-INC_fuzz := -Iacl -Iegressd -Ilauncher $(UV_CFLAGS) $(CARES_CFLAGS) $(LLHTTP_CFLAGS) $(CJSON_CFLAGS)
+INC_fuzz := -Iacl -Iegressd -Ilauncher -Idocker $(UV_CFLAGS) $(CARES_CFLAGS) $(LLHTTP_CFLAGS) $(CJSON_CFLAGS)
 
 $(OBJ)/fuzz/%.o: fuzz/%.c
 	$(call say,CC,$<)
@@ -178,7 +199,7 @@ $(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) $(WRAP_fuzz_$*) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
 WRAP_fuzz_conn := -pthread -Wl,--wrap=cage_prepare,--wrap=cage_enter
 
-.PHONY: help test unit pytest-proxy load pytest-launcher fuzz-replay check lint check-includes analyze sanitize \
+.PHONY: help test unit pytest-proxy load pytest-launcher pytest-jail fuzz-replay check lint check-includes analyze sanitize \
         fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean
 
 unit: $(UNIT_TESTS)
@@ -198,13 +219,17 @@ load: $(OUT)/egressd
 pytest-launcher: $(OUT)/prisoncode
 	$(PYTEST) tests/launcher
 
-## test: unit, fuzz replay, proxy and launcher tests; no Docker, under a minute
+pytest-jail: $(OUT)/jail-init $(OUT)/egressd
+	$(PYTEST) tests/jail
+
+## test: unit, fuzz replay, proxy, launcher and jail tests; no Docker, under a minute
 test: all
 	@tests/install-deps test
 	@$(MAKE) --no-print-directory -j$(JOBS) $(UNIT_TESTS) $(FUZZERS:%=$(OUT)/fuzz-%)
 	@$(MAKE) --no-print-directory unit fuzz-replay
 	@$(MAKE) --no-print-directory pytest-proxy
 	@$(MAKE) --no-print-directory pytest-launcher
+	@$(MAKE) --no-print-directory pytest-jail
 
 ## check: everything: test, sanitizers, linters, a short fuzz run, end-to-end on the real engine
 check:
@@ -247,7 +272,7 @@ lint:
 	@echo "  LINT   clang-format"; clang-format --dry-run -Werror $(CSRC) $(wildcard tests/*/*.[ch] fuzz/*.[ch])
 	@echo "  LINT   cppcheck"; cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
 		--enable=warning,portability,performance --suppress=missingIncludeSystem \
-		--suppress=normalCheckLevelMaxBranches --suppress=unknownMacro -Iacl -Iegressd -Ilauncher $(filter %.c,$(CSRC))
+		--suppress=normalCheckLevelMaxBranches --suppress=unknownMacro -Iacl -Iegressd -Ilauncher -Idocker $(filter %.c,$(CSRC))
 	@$(MAKE) --no-print-directory -j$(JOBS) $(patsubst %.c,build/tidy/%.ok,$(filter %.c,$(CSRC)))
 	@echo "  LINT   clang build"; $(MAKE) --no-print-directory -j$(JOBS) CC=$(CLANG) WERROR=1 OUT=build/clang all
 
@@ -300,7 +325,7 @@ demo:
 build: all
 	$(OUT)/prisoncode --reinstall
 
-IMAGE_SOURCES := Makefile $(wildcard acl/*.[ch] egressd/*.[ch] docker/*)
+IMAGE_SOURCES := $(sort $(APP_SOURCES) $(SIDECAR_SOURCES) $(wildcard docker/*))
 
 ## install: to ~/bin, or PREFIX/bin; runs the tests first unless SKIP_TESTS=1
 install: all $(if $(SKIP_TESTS),,test)
