@@ -9,12 +9,11 @@
 ARG BASE_IMAGE=ubuntu:24.04
 
 # npm fetches the one package that holds opencode's executable, and checks it against the registry's
-# hash; its install scripts never run. npm and node stay in this stage.
+# hash; its install scripts never run. The distribution's npm is some hundred small packages: they are
+# only unpacked, never set up, for this one step, which leaves nothing but the executable. The largest
+# of them are not even that: they are for building packages, which does not happen here (should a
+# release differ, all are unpacked).
 FROM ${BASE_IMAGE} AS opencode
-RUN export DEBIAN_FRONTEND=noninteractive \
- && apt-get update -q \
- && apt-get install -qy --no-install-recommends ca-certificates npm \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 ARG OPENCODE_VERSION=1.18.33
 ARG NPM_REGISTRY=
 RUN set -eu; \
@@ -23,15 +22,23 @@ RUN set -eu; \
     aarch64) cpu=arm64 ;; \
     *) echo "opencode has no package for $(uname -m)" >&2; exit 1 ;; \
     esac; \
-    npm pack --silent --ignore-scripts --fetch-retries=2 --pack-destination=/tmp \
-        ${NPM_REGISTRY:+--registry="$NPM_REGISTRY"} "opencode-linux-$cpu@$OPENCODE_VERSION"; \
-    tar -xzf /tmp/opencode-linux-*.tgz -C /tmp package/bin/opencode; \
-    install -m 0755 /tmp/package/bin/opencode /usr/local/bin/opencode; \
-    rm -rf /tmp/package /tmp/*.tgz; \
-    opencode --version
+    export DEBIAN_FRONTEND=noninteractive; \
+    apt-get update -q; \
+    apt-get install -qqy --no-install-recommends --download-only ca-certificates npm; \
+    cd /var/cache/apt/archives; \
+    unpack() { for deb; do dpkg-deb --fsys-tarfile "$deb" | \
+        tar -xf - -C / --keep-directory-symlink --exclude=./usr/share/doc --exclude=./usr/include; done; }; \
+    pack() { npm pack --silent --ignore-scripts --fetch-retries=2 --pack-destination=/tmp \
+        ${NPM_REGISTRY:+--registry="$NPM_REGISTRY"} "opencode-linux-$cpu@$OPENCODE_VERSION"; }; \
+    unpack $(ls *.deb | grep -vE '^(lib)?python|^libjs-|-dev_|^(gyp|eslint|webpack|terser|handlebars)_|^node-(babel|core-js|lodash|es-abstract|caniuse|webassemblyjs|regenerate|istanbul)'); \
+    pack || { unpack *.deb; pack; }; \
+    tar -xzf /tmp/opencode-*.tgz -C /tmp package/bin/opencode; \
+    install -m 0755 /tmp/package/bin/opencode /opencode; \
+    /opencode --version; \
+    rm -rf /root/.npm /tmp/* /var/lib/apt/lists/* /var/cache/apt/* /usr/share/nodejs /usr/lib/nodejs
 
-FROM ${BASE_IMAGE}
 # No sudo, and no file may give its user more rights than the user has.
+FROM ${BASE_IMAGE} AS tools
 RUN export DEBIAN_FRONTEND=noninteractive \
  && apt-get update -q \
  && apt-get install -qy --no-install-recommends \
@@ -39,7 +46,17 @@ RUN export DEBIAN_FRONTEND=noninteractive \
         pkg-config procps python3 ripgrep unzip xz-utils \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
-COPY --from=opencode /usr/local/bin/opencode /usr/local/bin/opencode
+
+# The jail's first program, built with the compiler that the jail has anyway.
+FROM tools AS init
+WORKDIR /src
+COPY Makefile ./
+COPY docker/*.c docker/*.h docker/
+RUN make build/jail-init && strip build/jail-init
+
+FROM tools
+COPY --from=opencode /opencode /usr/local/bin/opencode
+COPY --from=init /src/build/jail-init /usr/local/lib/prisoncode/jail-init
 ENV LANG=C.UTF-8
 WORKDIR /workspace
 CMD ["opencode"]

@@ -89,6 +89,7 @@ static void collect_never(struct session *s)
 	struct net4 host = { 0, 32 };
 	if (known && !net4_parse(gateway, &host))
 		host.addr = bridge.addr + 1; /* the engine's own choice when none is configured */
+	s->host_address = known ? host.addr : 0;
 	bool open = known && s->list_opens_host;
 	if (open)
 		net4_without(bridge, host.addr, &s->never);
@@ -144,6 +145,7 @@ static void make_plan(struct session *s)
 		.never = &s->never,
 		.no_ipv6 = s->no_ipv6,
 		.host_gateway = s->bridge.proc.status == 0,
+		.host_address = s->host_address,
 	};
 	plan_done(&s->plan);
 	plan_make(&facts, &s->plan);

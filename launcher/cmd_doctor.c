@@ -107,17 +107,15 @@ static void check_images(struct doctor *d, const char *hash)
 	struct fail why = { "" };
 	engine_images(true, &step.argv);
 	runner_run(&d->runner, &step, 1);
-	const char *errors = proc_errors(&step.proc), *out = proc_out(&step.proc);
-	bool no_app = engine_says_no_image(errors, PLAN_APP_IMAGE);
-	bool no_sidecar = engine_says_no_image(errors, PLAN_SIDECAR_IMAGE);
+	struct images_need need;
 	cleanup_free char *sources = NULL;
-	if (!step_ok(&step) && !no_app && !no_sidecar) {
+	if (images_judge(&step, true, &need) != 0) {
 		note("images", "not known while the engine does not answer");
-	} else if ((no_app || no_sidecar) && paths_find_sources(&sources, &why) != 0) {
+	} else if ((need.app || need.sidecar) && paths_find_sources(&sources, &why) != 0) {
 		bad(d, "images", &why);
-	} else if (no_app || no_sidecar) {
+	} else if (need.app || need.sidecar) {
 		note("images", "to be built at the first start; 'prisoncode -r' does it now");
-	} else if (strncmp(out, hash, strlen(hash)) != 0) {
+	} else if (strcmp(need.packages, hash) != 0) {
 		note("images", "packages.txt has changed since: 'prisoncode -r' rebuilds");
 	} else {
 		good("images", "%s, %s", PLAN_APP_IMAGE, PLAN_SIDECAR_IMAGE);

@@ -64,20 +64,18 @@ static void print_build(const struct session *s, bool sidecar)
 }
 
 /* The builds that would come first. */
-static void print_missing_images(const struct session *s)
+static void print_builds(const struct session *s)
 {
-	const char *errors = proc_errors(&s->images.proc);
+	struct images_need need;
 	struct fail note = { "" };
-	if (step_ok(&s->images))
-		return;
-	bool no_app = engine_says_no_image(errors, PLAN_APP_IMAGE);
-	bool no_sidecar = engine_says_no_image(errors, PLAN_SIDECAR_IMAGE);
-	if (no_app)
-		print_build(s, false);
-	if (no_sidecar)
-		print_build(s, true);
-	if (!no_app && !no_sidecar && step_explain(&s->images, &note) != 0)
+	if (images_judge(&s->images, session_has_sidecar(s), &need) != 0) {
+		step_explain(&s->images, &note);
 		fprintf(stderr, "prisoncode: warning: %s\n", note.text);
+	}
+	if (need.app)
+		print_build(s, false);
+	if (need.sidecar)
+		print_build(s, true);
 }
 
 int session_dry_run(const struct start *start, struct fail *why)
@@ -90,7 +88,7 @@ int session_dry_run(const struct start *start, struct fail *why)
 	s.rundir.path = xasprintf("%s/%s", start->paths.run, s.id);
 	snprintf(s.owner, sizeof(s.owner), "OWNER"); /* made with the first session */
 	prepare_names(start, s.id, &s.prepared);
-	print_missing_images(&s);
+	print_builds(&s);
 	int r = bringup_plan(&s, why);
 	if (r == 0)
 		print_plan(&s.plan);

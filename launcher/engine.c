@@ -186,7 +186,9 @@ void engine_bridge(struct strv *ret)
 void engine_images(bool sidecar, struct strv *ret)
 {
 	ADD(ret, "docker", "image", "inspect", "--format",
-	    "{{ index .Config.Labels \"org.prisoncode.packages_hash\" }}", PLAN_APP_IMAGE);
+	    "{{ index .Config.Labels \"" PLAN_LABEL_PACKAGES "\" }}/"
+	    "{{ index .Config.Labels \"" PLAN_LABEL_SOURCES "\" }}",
+	    PLAN_APP_IMAGE);
 	if (sidecar)
 		strv_add(ret, PLAN_SIDECAR_IMAGE);
 }

@@ -26,8 +26,9 @@ void engine_inspect_end(const char *name, struct strv *ret);          /* how a c
 void engine_list(bool networks, const char *owner, struct strv *ret); /* sessions of an owner */
 void engine_info(struct strv *ret);
 void engine_bridge(struct strv *ret); /* the default bridge's subnet and gateway */
-void engine_images(bool sidecar,
-		   struct strv *ret); /* the label of each image that a session needs */
+void engine_images(
+    bool sidecar,
+    struct strv *ret); /* a line "PACKAGES/SOURCES", the labels, for each image there is */
 
 /* One --mount value: CSV, quoted where a path has a comma, a quote or a line end. Caller frees. */
 char *engine_mount(const char *from, const char *to, bool writable);

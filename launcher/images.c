@@ -6,6 +6,12 @@
 #include "engine.h"
 #include "images.h"
 
+/* Hashes over the files that each image is built from; the Makefile's. */
+#ifndef IMAGES_APP_HASH
+#define IMAGES_APP_HASH     ""
+#define IMAGES_SIDECAR_HASH ""
+#endif
+
 #define TAIL_LINES 25 /* of a failed build's log */
 
 static void add_build_arg(struct strv *ret, const char *name, const char *value)
@@ -37,8 +43,10 @@ int images_build_argv(bool sidecar, const struct strv *packages, const char *pac
 		add_build_arg(ret, "NPM_REGISTRY", getenv("PRISONCODE_NPM_REGISTRY"));
 		add_build_arg(ret, "PACKAGES", names);
 		strv_add(ret, "--label");
-		strv_addf(ret, "org.prisoncode.packages_hash=%s", packages_hash);
+		strv_addf(ret, PLAN_LABEL_PACKAGES "=%s", packages_hash);
 	}
+	strv_add(ret, "--label");
+	strv_addf(ret, PLAN_LABEL_SOURCES "=%s", sidecar ? IMAGES_SIDECAR_HASH : IMAGES_APP_HASH);
 	strv_add(ret, "--tag");
 	strv_add(ret, sidecar ? PLAN_SIDECAR_IMAGE : PLAN_APP_IMAGE);
 	strv_add(ret, sources);
@@ -117,13 +125,44 @@ int images_build(struct runner *runner, bool sidecar, const struct strv *package
 	return r;
 }
 
-/* The label's value: nothing for an image without one. */
-static char *first_line(const char *text)
+/*
+ * Of one line "PACKAGES/SOURCES": is the image that it describes of this version? A line without
+ * the slash is no answer to our question, and nothing follows from it.
+ */
+static bool is_current(const char *line, size_t len, const char *hash)
 {
-	char *line = xstrndup(text, strcspn(text, "\r\n"));
-	if (strcmp(line, "<no value>") == 0)
-		line[0] = '\0';
-	return line;
+	const char *slash = memchr(line, '/', len);
+	if (slash == NULL)
+		return true;
+	size_t rest = len - (size_t)(slash + 1 - line);
+	return rest == strlen(hash) && memcmp(slash + 1, hash, rest) == 0;
+}
+
+static void copy_packages(const char *line, char ret[SHA256_HEX])
+{
+	size_t len = strcspn(line, "/\r\n");
+	if (len < SHA256_HEX && strncmp(line, "<no value>", len) != 0)
+		memcpy(ret, line, len);
+}
+
+int images_judge(const struct step *inspect, bool sidecar, struct images_need *ret)
+{
+	const char *errors = proc_errors(&inspect->proc), *line = proc_out(&inspect->proc);
+	*ret = (struct images_need){ .app = engine_says_no_image(errors, PLAN_APP_IMAGE) };
+	ret->sidecar = sidecar && engine_says_no_image(errors, PLAN_SIDECAR_IMAGE);
+	if (!step_ok(inspect) && !ret->app && !ret->sidecar)
+		return -1;
+	/* The images that are there have a line each, in the order in which they were named. */
+	if (!ret->app) {
+		size_t len = strcspn(line, "\r\n");
+		ret->app = !is_current(line, len, IMAGES_APP_HASH);
+		if (!ret->app)
+			copy_packages(line, ret->packages);
+		line += len + strspn(line + len, "\r\n");
+	}
+	if (sidecar && !ret->sidecar)
+		ret->sidecar = !is_current(line, strcspn(line, "\r\n"), IMAGES_SIDECAR_HASH);
+	return 0;
 }
 
 static void warn_packages(const char *built_with, const char *present)
@@ -140,18 +179,15 @@ static void warn_packages(const char *built_with, const char *present)
 int images_ensure(struct runner *runner, const struct step *inspect, bool sidecar,
 		  const struct start *start, struct fail *why)
 {
-	const char *errors = proc_errors(&inspect->proc);
-	bool no_app = engine_says_no_image(errors, PLAN_APP_IMAGE);
-	bool no_sidecar = sidecar && engine_says_no_image(errors, PLAN_SIDECAR_IMAGE);
-	if (!step_ok(inspect) && !no_app && !no_sidecar)
+	struct images_need need;
+	if (images_judge(inspect, sidecar, &need) != 0)
 		return step_explain(inspect, why);
-	if (!no_app) {
-		cleanup_free char *hash = first_line(proc_out(&inspect->proc));
-		warn_packages(hash, start->packages_hash);
-	} else if (images_build(runner, false, &start->packages, start->packages_hash, why) != 0) {
+	if (!need.app)
+		warn_packages(need.packages, start->packages_hash);
+	if (need.app &&
+	    images_build(runner, false, &start->packages, start->packages_hash, why) != 0)
 		return -1;
-	}
-	if (no_sidecar)
+	if (need.sidecar)
 		return images_build(runner, true, &start->packages, start->packages_hash, why);
 	return 0;
 }

@@ -8,6 +8,7 @@
 
 #define RETRY_MS    100   /* for a signal that came before the jail's container ran */
 #define ESCALATE_MS 10000 /* from a signal that should end the jail to the one that does */
+#define SEAL_MAX    4096  /* of what the jail's first program says; it writes at most 1 KiB */
 
 /* ---- the list --------------------------------------------------------------------------------- */
 
@@ -191,6 +192,24 @@ void jail_run(struct session *s)
 }
 
 /*
+ * The jail's first program has found a way out, and did not start opencode. It says so by its status
+ * and in a file of the session's, one line a probe; opencode itself may end with that status too, but
+ * leaves the file empty.
+ */
+static bool was_not_sealed(const struct session *s, struct fail *why)
+{
+	cleanup_free char *path = xasprintf("%s/seal", s->rundir.path);
+	cleanup_free char *text = NULL;
+	size_t len;
+	if (!session_has_sidecar(s) || file_read(path, SEAL_MAX, &text, &len) != 0 || len == 0)
+		return false;
+	for (char *end = text; (end = strchr(end, '\n')) != NULL; end++)
+		*end = end[1] != '\0' ? ';' : '\0';
+	fail_set(why, "the jail is not sealed, so nothing was started in it: %s", text);
+	return true;
+}
+
+/*
  * The exit status is opencode's own. docker's client gives it, but also has statuses of its own, so
  * any other than 0 is asked for again.
  */
@@ -203,6 +222,8 @@ int jail_status(struct session *s, int *ret_status, struct fail *why)
 	*ret_status = s->jail.proc.status;
 	if (*ret_status == 0)
 		return 0;
+	if (*ret_status == PLAN_STATUS_NOT_SEALED && was_not_sealed(s, why))
+		return -1;
 	engine_inspect_end(s->plan.jail.name, &step.argv);
 	runner_run(&s->runner, &step, 1);
 	bool known = step_ok(&step) && engine_parse_end(proc_out(&step.proc), &end);

@@ -4,9 +4,10 @@
 
 #include "plan.h"
 
-#define HOME_DIR "/home/dev"
-#define LIST_DIR "/run/egressd/list"
-#define LOG_FILE "/run/egressd/audit.jsonl"
+#define HOME_DIR  "/home/dev"
+#define LIST_DIR  "/run/egressd/list"
+#define LOG_FILE  "/run/egressd/audit.jsonl"
+#define SEAL_FILE "/jail/seal"
 
 char *plan_name(const char *session, const char *kind)
 {
@@ -105,8 +106,11 @@ static void add_jail_mounts(const struct plan_facts *f, struct plan_container *c
 	cleanup_free char *state = xasprintf("%s/state", f->state_dir);
 	add_staged(c, f, "passwd", "/etc/passwd");
 	add_staged(c, f, "group", "/etc/group");
-	if (!f->unrestricted)
+	if (!f->unrestricted) {
+		cleanup_free char *seal = xasprintf("%s/seal", f->run_dir);
 		add_staged(c, f, "resolv.conf", "/etc/resolv.conf");
+		add_mount(c, seal, SEAL_FILE, true);
+	}
 	add_staged(c, f, "managed.json", "/etc/opencode/opencode.json");
 	add_staged(c, f, "config", "/jail/config/opencode");
 	add_mount(c, data, "/jail/data/opencode", true);
@@ -155,6 +159,33 @@ static void add_jail_env(const struct plan_facts *f, const struct plan *p, struc
 		add_proxy_env(c, p->sidecar_jail_address);
 }
 
+static void add_closed(struct strv *args, const char *name, uint32_t addr, unsigned port)
+{
+	char text[NET4_TEXT];
+	net4_format_addr(addr, text);
+	strv_add(args, "--closed");
+	strv_addf(args, "%s=%s:%u", name, text, port);
+}
+
+/*
+ * What the jail's first program must find closed, besides what it knows to look for by itself: this
+ * machine where containers usually reach it, with the port of an open Docker API, and the sidecar
+ * from outside. Its own addresses are left out: the agent can read this command line.
+ */
+static void add_init(const struct plan_facts *f, const struct plan *p, struct strv *args)
+{
+	strv_add(args, PLAN_INIT);
+	strv_add(args, "--proxy");
+	strv_addf(args, "%s:%d", p->sidecar_jail_address, PLAN_PROXY_PORT);
+	add_closed(args, "host", out_net(f->subnet).addr + 1, 2375);
+	add_closed(args, "sidecar", out_net(f->subnet).addr + 2, PLAN_PROXY_PORT);
+	if (f->host_address != 0)
+		add_closed(args, "host", f->host_address, 2375);
+	strv_add(args, "--report");
+	strv_add(args, SEAL_FILE);
+	strv_add(args, "--");
+}
+
 static void plan_jail(const struct plan_facts *f, struct plan *p)
 {
 	struct plan_container *c = &p->jail;
@@ -182,6 +213,8 @@ static void plan_jail(const struct plan_facts *f, struct plan *p)
 		  f->uid, f->gid);
 	add_jail_mounts(f, c);
 	add_jail_env(f, p, c);
+	if (!f->unrestricted)
+		add_init(f, p, &c->args);
 	strv_add(&c->args, f->bash ? "bash" : "opencode");
 	for (char *const *arg = f->args; *arg != NULL; arg++)
 		strv_add(&c->args, *arg);

@@ -13,11 +13,20 @@
 #define PLAN_APP_IMAGE     "prisoncode:latest"
 #define PLAN_SIDECAR_IMAGE "prisoncode-egressd:latest"
 
+/* The first program of a sealed jail: probes, then becomes opencode. With this status, and a reason in
+   the session's file "seal", it says that a probe failed. */
+#define PLAN_INIT              "/usr/local/lib/prisoncode/jail-init"
+#define PLAN_STATUS_NOT_SEALED 97
+
 #define PLAN_PROXY_PORT 3128
 #define PLAN_AUDIT_MAX  (64u << 20) /* bytes of audit log a session */
 
 #define PLAN_LABEL_SESSION "org.prisoncode.session"
 #define PLAN_LABEL_OWNER   "org.prisoncode.owner"
+
+/* Labels of the images: SHA-256 of packages.txt (the jail's only) and of what they are built from. */
+#define PLAN_LABEL_PACKAGES "org.prisoncode.packages_hash"
+#define PLAN_LABEL_SOURCES  "org.prisoncode.sources_hash"
 
 /* All a plan depends on. Borrowed; nothing is changed. */
 struct plan_facts {
@@ -39,6 +48,7 @@ struct plan_facts {
 	const struct strv *never;     /* ranges that the sidecar must not dial */
 	bool no_ipv6;                 /* the engine's kernel has none */
 	bool host_gateway;            /* the engine knows host-gateway */
+	uint32_t host_address;        /* of its machine, on the default bridge; 0: not known */
 };
 
 struct plan_mount {

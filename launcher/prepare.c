@@ -58,7 +58,7 @@ static int stage_all(const struct start *start, const char *run_dir, struct fail
 	/* Nobody answers there: a lookup in the jail fails in milliseconds. */
 	if (write_staged(run_dir, "resolv.conf",
 			 "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n", why) != 0 ||
-	    make_dir(list, why) != 0)
+	    write_staged(run_dir, "seal", "", why) != 0 || make_dir(list, why) != 0)
 		return -1;
 	return prepare_list(run_dir, &start->list, why);
 }

@@ -42,6 +42,7 @@ struct session {
 	size_t interfaces_count;
 	struct net4 subnet;
 	struct strv never;
+	uint32_t host_address; /* on the default bridge, 0: not known */
 	char memory[24];
 	struct plan plan;
 	bool no_ipv6; /* the engine's kernel has none: nothing there to switch off */

@@ -184,8 +184,7 @@ static int check_files(struct start *s, struct fail *why)
 		return -1;
 	if (s->options->unrestricted)
 		fputs("prisoncode: warning: unrestricted network mode enabled: no proxy, no "
-		      "allowlist; "
-		      "for testing only\n",
+		      "allowlist, nothing is probed; for testing only\n",
 		      stderr);
 	else if (list_load(&s->paths, stderr, &s->list, why) != 0)
 		return -1;

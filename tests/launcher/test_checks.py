@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import pathlib
+import re
 import signal
 import subprocess
 
@@ -263,7 +265,8 @@ def test_missing_images_are_built(box):
     assert option(app, "--file") == [str(src / "docker" / "app.Dockerfile")]
     assert option(app, "--build-arg") == ["BASE_IMAGE=base:1", "NPM_REGISTRY=http://r", "PACKAGES=jq g++"]
     digest = hashlib.sha256(b"jq\n# c\ng++\n").hexdigest()
-    assert option(app, "--label") == ["org.prisoncode.packages_hash=" + digest]
+    assert option(app, "--label")[0] == "org.prisoncode.packages_hash=" + digest
+    assert option(sidecar, "--label")[0].startswith("org.prisoncode.sources_hash=")
     assert option(sidecar, "--tag") == ["prisoncode-egressd:latest"]
     assert option(sidecar, "--file") == [str(src / "docker" / "egressd.Dockerfile")]
     assert option(sidecar, "--build-arg") == ["BASE_IMAGE=base:1"]
@@ -274,6 +277,44 @@ def test_only_the_missing_one_is_built(box):
     box.behave("""case "$1 $2" in 'image inspect') echo; echo 'Error: No such image: prisoncode-egressd:latest' >&2; exit 1;; esac""")
     assert box.run("run", "x").returncode == 0
     assert [option(c, "--tag") for c in box.calls() if c[0] == "build"] == [["prisoncode-egressd:latest"]]
+
+
+def sources_hashes(box):
+    """The labels that this launcher gives to the two images."""
+    lines = box.run("--dry-run", "-r").stdout.splitlines()
+    found = [re.search("org.prisoncode.sources_hash=([0-9a-f]{64})( |$)", line)[1] for line in lines]
+    assert len(set(found)) == 2
+    return found
+
+
+@pytest.mark.parametrize("app,sidecar", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_images_of_another_version_are_built_anew(box, app, sidecar):
+    sources(box)
+    (box.dot / "packages.txt").write_text("jq\n")
+    hashes = sources_hashes(box)
+    packages = hashlib.sha256(b"jq\n").hexdigest()
+    lines = [packages + "/" + (hashes[0] if not app else "0" * 64), "/" + (hashes[1] if not sidecar else "")]
+    box.behave("case \"$1 $2\" in 'image inspect') echo %s; echo %s; exit 0;; esac" % tuple(lines))
+    r = box.run("run", "x")
+    assert r.returncode == 0 and "packages.txt has changed" not in r.stderr
+    want = ["prisoncode:latest"] * app + ["prisoncode-egressd:latest"] * sidecar
+    assert [option(c, "--tag")[0] for c in box.calls() if c[0] == "build"] == want
+    assert r.stderr.count("building the image") == len(want)
+    doctor = box.run("--doctor").stdout
+    assert ("to be built" in doctor) == bool(want)
+    dry = box.run("--dry-run", "run", "x").stdout
+    assert dry.count("docker build") == len(want)
+
+
+def test_the_hashes_are_those_of_the_sources(box):
+    """Every file that goes into an image counts, and nothing else (a test or a page of the manual)."""
+    tree = pathlib.Path(__file__).resolve().parents[2]
+    for found, dockerfile, folders in zip(sources_hashes(box), ("app", "egressd"),
+                                          (["docker"], ["acl", "egressd"])):
+        names = ["Makefile", "docker/%s.Dockerfile" % dockerfile]
+        names += [str(p.relative_to(tree)) for d in folders for p in (tree / d).glob("*.[ch]")]
+        text = b"".join((tree / name).read_bytes() for name in sorted(names))
+        assert found == hashlib.sha256(text).hexdigest()
 
 
 def test_failed_build_shows_its_end(box):

@@ -3,6 +3,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -46,10 +47,17 @@ def test_steps_and_their_order(box):
     assert_nothing_left(box)
 
 
+def command_of(call):
+    """What the jail's first program becomes."""
+    words = args_of(call, "prisoncode:latest")
+    assert words[0].endswith("/jail-init")
+    return words[words.index("--") + 1:]
+
+
 def test_jail_options(box):
     box.run("run", "a b", "--flag", "", "$(x)")
     c = box.call("create jail")
-    assert args_of(c, "prisoncode:latest") == ["opencode", "run", "a b", "--flag", "", "$(x)"]
+    assert command_of(c) == ["opencode", "run", "a b", "--flag", "", "$(x)"]
     assert option(c, "--user") == ["%d:%d" % (os.getuid(), os.getgid())]
     assert option(c, "--cap-drop") == ["ALL"]
     assert sorted(option(c, "--security-opt")) == ["label=disable", "no-new-privileges"]
@@ -74,7 +82,7 @@ def test_jail_mounts(box):
     box.run("run", "x")
     m = mounts(box.call("create jail"))
     writable = {dst for dst, (_, readonly) in m.items() if not readonly}
-    assert writable == {"/workspace", "/jail/data/opencode", "/jail/state/opencode"}
+    assert writable == {"/workspace", "/jail/data/opencode", "/jail/state/opencode", "/jail/seal"}
     assert m["/workspace"][0] == str(box.workspace)
     assert {d for d in m if d not in writable} == {
         "/etc/passwd", "/etc/group", "/etc/resolv.conf", "/etc/opencode/opencode.json",
@@ -198,17 +206,17 @@ def test_streams(box):
 
 def test_bash(box):
     box.run("--bash", "-c", "exit 3")
-    assert args_of(box.call("create jail"), "prisoncode:latest") == ["bash", "-c", "exit 3"]
+    assert command_of(box.call("create jail")) == ["bash", "-c", "exit 3"]
 
 
 def test_double_dash(box):
     box.run("--", "--bash", "-r")
-    assert args_of(box.call("create jail"), "prisoncode:latest") == ["opencode", "--bash", "-r"]
+    assert command_of(box.call("create jail")) == ["opencode", "--bash", "-r"]
 
 
 def test_options_of_opencode_pass(box):
     box.run("--version")
-    assert args_of(box.call("create jail"), "prisoncode:latest") == ["opencode", "--version"]
+    assert command_of(box.call("create jail")) == ["opencode", "--version"]
 
 
 def test_unrestricted_network(box):
@@ -664,7 +672,7 @@ def test_dry_run_is_what_is_run(box):
     def tame(words):
         text = "\0".join(words)
         text = re.sub(r"\d{8}-\d{6}-[0-9a-f]{6}", "SESSION", text)
-        text = re.sub(r"(\d+\.){3}\d+(/29|:3128|(?=\0|$))", "ADDR", text)
+        text = re.sub(r"(\d+\.){3}\d+(/29|:3128|:2375|(?=\0|$))", "ADDR", text)
         return re.sub(r"owner=\w+", "owner=X", text)
 
     r = box.run("--dry-run", "run", "x")
@@ -687,3 +695,32 @@ def test_ten_sessions_at_once(box):
     assert box.sessions() == []
     names = {c[-1] for c in box.calls() if c[:2] == ["network", "create"]}
     assert len(names) == 20
+
+
+# ---- the seal ------------------------------------------------------------------------------------
+
+NOT_SEALED = ("for f in \"$HOME\"/.prisoncode/run/*/seal; do "
+              "printf 'gateway: 10.213.0.1:80 answers\\nIPv6: \\033[31man address\\n' >\"$f\"; done; ")
+
+
+def test_a_jail_that_is_not_sealed_is_no_session(box):
+    box.behave("jail=%s" % shlex.quote(NOT_SEALED + "exit 97"))
+    err = box.refused("run", "x")
+    assert err.splitlines()[-1] == ("prisoncode: the jail is not sealed, so nothing was started in it: "
+                                    "gateway: 10.213.0.1:80 answers;IPv6: ?[31man address")
+    assert "rm jail" in box.verbs() and box.sessions() == []
+
+
+def test_only_the_first_programs_word_counts(box):
+    """opencode may end with that status, and the agent may write into the file."""
+    for behave, status in (("exit 97", 97), (NOT_SEALED + "exit 96", 96), (NOT_SEALED, 0)):
+        box.behave("jail=%s" % shlex.quote(behave))
+        r = box.run("run", "x")
+        assert r.returncode == status and "not sealed" not in r.stderr
+
+
+def test_an_open_network_is_not_probed(box):
+    box.behave("jail=%s" % shlex.quote(NOT_SEALED + "exit 97"))
+    r = box.run("--unrestricted-network", "run", "x")
+    assert r.returncode == 97 and "nothing is probed" in r.stderr
+    assert not [w for w in box.call("create jail") if "jail-init" in w or "/jail/seal" in w]

@@ -142,13 +142,70 @@ static void test_arguments_are_behind_the_image(void **state)
 	f.args = args;
 	plan_make(&f, &p);
 	engine_create(&p, &p.jail, &argv);
-	assert_int_equal(argv.n >= 5, 1);
-	assert_string_equal(argv.v[argv.n - 5], PLAN_APP_IMAGE);
+	size_t image = 0;
+	while (image < argv.n && strcmp(argv.v[image], PLAN_APP_IMAGE) != 0)
+		image++;
+	assert_int_equal(argv.n >= 6, 1);
+	assert_int_equal(image < argv.n - 6, 1);
+	assert_string_equal(argv.v[image + 1], PLAN_INIT);
+	assert_string_equal(argv.v[argv.n - 5], "--"); /* nor of the jail's first program */
 	assert_string_equal(argv.v[argv.n - 4], "opencode");
-	for (size_t i = 0; i + 5 < argv.n; i++)
-		assert_string_not_equal(argv.v[i], PLAN_APP_IMAGE);
+	for (size_t i = 0; i < argv.n - 5; i++)
+		assert_string_not_equal(argv.v[i], "--");
 	strv_done(&argv);
 	plan_done(&p);
+}
+
+static void check_first_program(bool unrestricted, uint32_t host, const char *const *want)
+{
+	struct plan_facts f = facts();
+	struct plan p;
+	size_t i = 0;
+	f.unrestricted = unrestricted;
+	f.host_address = host;
+	plan_make(&f, &p);
+	for (; want[i] != NULL; i++) {
+		assert_int_equal(i < p.jail.args.n, 1);
+		assert_string_equal(p.jail.args.v[i], want[i]);
+	}
+	assert_int_equal(p.jail.args.n, i);
+	plan_done(&p);
+}
+
+/* What probes the jail is told what to look for: the /28's other half is the way out. */
+static void test_first_program(void **state)
+{
+	(void)state;
+	static const char *const known[] = { PLAN_INIT,
+					     "--proxy",
+					     "10.213.5.18:3128",
+					     "--closed",
+					     "host=10.213.5.25:2375",
+					     "--closed",
+					     "sidecar=10.213.5.26:3128",
+					     "--closed",
+					     "host=172.17.0.1:2375",
+					     "--report",
+					     "/jail/seal",
+					     "--",
+					     "opencode",
+					     NULL };
+	static const char *const unknown[] = { PLAN_INIT,
+					       "--proxy",
+					       "10.213.5.18:3128",
+					       "--closed",
+					       "host=10.213.5.25:2375",
+					       "--closed",
+					       "sidecar=10.213.5.26:3128",
+					       "--report",
+					       "/jail/seal",
+					       "--",
+					       "opencode",
+					       NULL };
+	static const char *const open[] = { "opencode", NULL };
+	check_first_program(false, 0xac110001u, known);
+	check_first_program(false, 0, unknown);
+	check_first_program(true, 0xac110001u, open);
 }
 
 static const struct {
@@ -251,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_sealed_in_every_mode),
 		cmocka_unit_test(test_arguments_are_behind_the_image),
+		cmocka_unit_test(test_first_program),
 		cmocka_unit_test(test_explained),
 		cmocka_unit_test(test_missing_image),
 		cmocka_unit_test(test_info),
