@@ -19,6 +19,7 @@ from conftest import APP_IMAGE, ROOT, docker, session_networks, wait_until
 
 HERE = pathlib.Path(__file__).parent
 ETH_P_ALL = 3
+ORDINARY_GATEWAY = f"10.214.{os.getpid() % 250}.1"  # beside other runs on this machine
 
 
 class HostService:
@@ -82,7 +83,7 @@ def bridge_of(network):
 def ordinary():
     """An ordinary network, for what must be reachable from it."""
     name = f"e2e-ordinary-{os.getpid()}"
-    docker("network", "create", "--subnet", "10.214.77.0/24", name)
+    docker("network", "create", "--subnet", f"10.214.{os.getpid() % 250}.0/24", name)
     yield name
     docker("network", "rm", name)
 
@@ -113,11 +114,15 @@ def from_ordinary(targets, tmp_path, network, *options):
 class Running:
     """What a test needs to know of a running session."""
 
-    def __init__(self):
-        shown = json.loads(docker("network", "inspect", *session_networks()))
+    def __init__(self, session=None):
+        """session: as its containers' names begin; None: there is only one."""
+        names = [n for n in session_networks() if session is None or n.startswith(session + "-")]
+        shown = json.loads(docker("network", "inspect", *names))
+        self.session = names[0].rsplit("-", 1)[0]
         self.inner, = [n for n in shown if n["Internal"]]
         self.outer, = [n for n in shown if not n["Internal"]]
         self.subnet = ipaddress.ip_network(self.inner["IPAM"]["Config"][0]["Subnet"])
+        self.gateway = str(self.subnet[1])
         self.bridge = bridge_of(self.inner["Name"])
 
     def sidecar(self, network):
@@ -173,7 +178,7 @@ def test_no_ipv4_route_to_services_of_the_host(home, service, ordinary, tmp_path
 
 
 def test_nobody_has_the_gateways_address(home, service, ordinary, tmp_path):
-    control = both(["10.214.77.1"], service.port)
+    control = both([ORDINARY_GATEWAY], service.port)
     assert_open(control, from_ordinary(control, tmp_path, ordinary))
 
     def targets(session):
@@ -275,7 +280,7 @@ def unique_name():
 
 def test_no_dns_leaves_the_jail(home, ordinary, sniffer, tmp_path):
     """Neither through Docker's own resolver nor straight to any server."""
-    servers = ["127.0.0.11", "10.214.77.1", "198.51.100.53"]
+    servers = ["127.0.0.11", ORDINARY_GATEWAY, "198.51.100.53"]
     kinds = [[kind, server, 53] for server in servers for kind in ("dns-udp", "dns-tcp")]
     control = [[*kind, unique_name()] for kind in kinds if kind[0] == "dns-udp"]
     from_ordinary(control, tmp_path, ordinary)
