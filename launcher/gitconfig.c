@@ -74,7 +74,7 @@ static const struct {
 
 static char lower(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+	return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
 static bool is_word(char c)
@@ -133,11 +133,15 @@ static void read_header(struct reader *r)
 /* After a backslash: a line end goes on, the rest is what it stands for. */
 static void read_escape(struct reader *r, size_t *len)
 {
-	char c = r->p < r->end ? *r->p++ : '\n';
+	char c = '\n';
+	if (r->p < r->end)
+		c = *r->p++;
 	if (c == '\r' && r->p < r->end && *r->p == '\n')
 		c = *r->p++;
-	if (c != '\n')
-		put(r->value, VALUE_MAX_, len, c == 'n' ? '\n' : c == 't' ? '\t' : c);
+	if (c == 'n' || c == 't')
+		put(r->value, VALUE_MAX_, len, ' '); /* what it stands for is not shown */
+	else if (c != '\n')
+		put(r->value, VALUE_MAX_, len, c);
 }
 
 static void read_value(struct reader *r)

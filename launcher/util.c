@@ -222,8 +222,9 @@ char *text_shell_quoted(const char *text)
 void strv_print_words(const struct strv *list)
 {
 	for (size_t i = 0; i < list->n; i++) {
-		cleanup_free char *word = text_shell_quoted(list->v[i]);
+		char *word = text_shell_quoted(list->v[i]);
 		printf("%s%s", i > 0 ? " " : "", word);
+		free(word);
 	}
 	putchar('\n');
 }
