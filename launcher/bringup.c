@@ -117,11 +117,16 @@ static int choose_subnet(struct session *s, unsigned attempt, struct fail *why)
 			     "overlap all that are known to prisoncode");
 }
 
+/* In a rootless Docker the user is called 0; podman keeps the numbers. */
+static bool runs_as_root(const struct session *s)
+{
+	return s->engine.rootless && s->engine.kind != ENGINE_PODMAN;
+}
+
 /* The whole plan; the engine's answers must have been heard. */
 static void make_plan(struct session *s)
 {
 	const struct start *start = s->start;
-	bool rootless = s->engine.rootless;
 	collect_never(s);
 	struct plan_facts facts = {
 		.session = s->id,
@@ -135,14 +140,15 @@ static void make_plan(struct session *s)
 		.unrestricted = start->options->unrestricted,
 		.tty = start->tty,
 		.args = start->options->args,
-		.uid = rootless ? 0 : (unsigned)getuid(),
-		.gid = rootless ? 0 : (unsigned)getgid(),
+		.uid = runs_as_root(s) ? 0 : (unsigned)getuid(),
+		.gid = runs_as_root(s) ? 0 : (unsigned)getgid(),
 		.memory = memory_limit(s),
 		.sidecar_memory = s->engine.known && s->engine.memory_limit,
 		.pids = pids_limit(s),
 		.env_names = &start->env_names,
 		.subnet = s->subnet,
 		.never = &s->never,
+		.podman = s->engine.kind == ENGINE_PODMAN,
 		.no_ipv6 = s->no_ipv6,
 		.host_gateway = s->bridge.proc.status == 0,
 		.host_address = s->host_address,
@@ -190,6 +196,7 @@ static void start_networks(struct session *s)
 {
 	plan_done(&s->plan);
 	plan_make_networks(s->id, s->owner, s->subnet, session_has_sidecar(s), &s->plan);
+	s->plan.podman = s->engine.kind == ENGINE_PODMAN;
 	s->making[MAKE_OUT].what = "create the outward network";
 	engine_network_create(&s->plan, &s->plan.networks[0], &s->making[MAKE_OUT].argv);
 	if (session_has_sidecar(s)) {
@@ -287,6 +294,8 @@ static int sidecar_said(struct session *s)
 
 static int sidecar_failed(struct session *s, struct fail *why)
 {
+	if (engine_says_unreachable(proc_errors(&s->sidecar.proc)))
+		strv_done(&s->sidecar_words); /* docker's words, not egressd's */
 	if (!s->sidecar.proc.running && s->sidecar_words.n == 0)
 		return step_explain(&s->sidecar, why);
 	return fail_set(why, "the proxy did not start%s",
@@ -337,6 +346,9 @@ static bool has_no_ipv6(const struct session *s)
 
 int bringup_begin(struct session *s, struct fail *why)
 {
+	struct engine_facts nothing = { 0 };
+	if (engine_refuse(&nothing, getenv("DOCKER_HOST"), why) != 0)
+		return -1; /* before anything is made on it */
 	if (choose_subnet(s, 0, why) != 0)
 		return -1;
 	start_networks(s);
@@ -355,14 +367,41 @@ static void begin_again(struct session *s)
 	start_networks(s);
 }
 
+/* Can this engine run a jail at all? What it does less well is said. */
+static int check_engine(struct session *s, struct fail *why)
+{
+	struct step where = { .what = "say where it is" };
+	struct strv weak = { 0 };
+	cleanup_free char *host = NULL;
+	if (engine_has_context(&s->engine)) {
+		engine_context(&where.argv);
+		runner_run(&s->runner, &where, 1);
+		const char *out = proc_out(&where.proc);
+		host = xstrndup(out, strcspn(out, "\r\n"));
+		step_done(&where);
+	}
+	if (engine_refuse(&s->engine, host, why) != 0)
+		return -1;
+	engine_weaknesses(&s->engine, &weak);
+	for (size_t i = 0; i < weak.n; i++)
+		session_say(s, "warning: %s", weak.v[i]);
+	strv_done(&weak);
+	return 0;
+}
+
 int bringup_finish(struct session *s, struct fail *why)
 {
 	bringup_hear(s);
-	if (check_signal(s, why) != 0 ||
-	    images_ensure(&s->runner, &s->images, session_has_sidecar(s), s->start, why) != 0)
+	if (check_signal(s, why) != 0 || check_engine(s, why) != 0)
 		return -1;
-	unsigned uid = s->engine.rootless ? 0 : (unsigned)getuid();
-	unsigned gid = s->engine.rootless ? 0 : (unsigned)getgid();
+	if (s->engine.kind == ENGINE_PODMAN) {
+		runner_wait(&s->runner, s->making, MAKE_COUNT);
+		begin_again(s); /* in its own words */
+	}
+	if (images_ensure(&s->runner, &s->images, session_has_sidecar(s), s->start, why) != 0)
+		return -1;
+	unsigned uid = runs_as_root(s) ? 0 : (unsigned)getuid();
+	unsigned gid = runs_as_root(s) ? 0 : (unsigned)getgid();
 	if (prepare_users(s->rundir.path, uid, gid, why) != 0)
 		return -1;
 	int r = bring_up(s, why);

@@ -97,10 +97,8 @@ void cleanup_stale(struct runner *runner, const char *run)
 	struct rundir *dirs = NULL;
 	struct strv ids = { 0 }, orphans = { 0 };
 	struct fail why = { "" };
-	if (rundir_take_stale(run, &dirs, &ids, &why) != 0) {
-		fprintf(stderr, "prisoncode: warning: %s\n", why.text);
-		return;
-	}
+	if (rundir_take_stale(run, &dirs, &ids, &why) != 0)
+		return; /* whoever makes a session's folder there next fails too, and says why */
 	if (ids.n > 0)
 		list_orphans(runner, run, &ids, &orphans);
 	bool gone = true;

@@ -1,9 +1,10 @@
 /* cmd_doctor.c - prisoncode --doctor; see commands.h. Looks at everything, changes nothing. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cjson/cJSON.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "engine.h"
@@ -12,9 +13,12 @@
 #include "occonfig.h"
 #include "packages.h"
 #include "paths.h"
+#include "rundir.h"
 #include "runner.h"
 #include "start.h"
 #include "workspace.h"
+
+#define HOME_ROOM_MIN (100u << 20) /* an audit log may grow to 64 MiB */
 
 struct doctor {
 	struct paths paths;
@@ -47,47 +51,98 @@ static void bad(struct doctor *d, const char *topic, const struct fail *why)
 	d->bad++;
 }
 
+static const char *kind_name(const struct engine_facts *facts)
+{
+	switch (facts->kind) {
+	case ENGINE_DESKTOP: return "Docker Desktop";
+	case ENGINE_PODMAN: return "podman";
+	case ENGINE_SNAP:
+	case ENGINE_DOCKER: break;
+	}
+	return "Docker Engine";
+}
+
+/* Where the client's context leads; "" when docker does not say. Caller frees. */
+static char *context_host(struct doctor *d)
+{
+	struct step where = { .what = "say where it is" };
+	engine_context(&where.argv);
+	runner_run(&d->runner, &where, 1);
+	const char *out = proc_out(&where.proc);
+	char *host = xstrndup(out, strcspn(out, "\r\n"));
+	step_done(&where);
+	return host;
+}
+
+static void check_facts(struct doctor *d, const struct engine_facts *facts)
+{
+	struct strv weak = { 0 };
+	struct fail why = { "" };
+	cleanup_free char *host = engine_has_context(facts) ? context_host(d) : NULL;
+	if (engine_refuse(facts, host, &why) != 0)
+		bad(d, "docker", &why);
+	else if (!facts->known)
+		note("docker", "the engine answers, but does not describe itself");
+	else
+		good("docker", "%s %s%s", kind_name(facts),
+		     facts->version[0] != '\0' ? facts->version : "(unknown version)",
+		     facts->rootless ? ", rootless" : "");
+	engine_weaknesses(facts, &weak);
+	for (size_t i = 0; i < weak.n; i++)
+		note("docker", weak.v[i]);
+	strv_done(&weak);
+}
+
 static void check_engine(struct doctor *d)
 {
 	struct step info = { .what = "describe itself" };
 	struct fail why = { "" };
+	struct engine_facts facts = { 0 };
+	if (engine_refuse(&facts, getenv("DOCKER_HOST"), &why) != 0) {
+		bad(d, "docker", &why);
+		return;
+	}
 	engine_info(&info.argv);
 	runner_run(&d->runner, &info, 1);
-	struct engine_facts facts;
 	const char *text = proc_out(&info.proc);
-	cJSON *root = NULL;
 	if (!step_ok(&info)) {
 		step_explain(&info, &why);
 		bad(d, "docker", &why);
-		goto out;
-	}
-	engine_parse_info(text, strlen(text), &facts);
-	root = cJSON_Parse(text);
-	const char *version =
-	    cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "ServerVersion"));
-	const char *os = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "OSType"));
-	if (!facts.known) {
-		note("docker", "the engine answers, but does not describe itself");
-	} else if (version != NULL && version[0] != '\0' && strtod(version, NULL) < 20.099) {
-		fail_set(&why, "Docker Engine %s is too old: install 20.10 or later", version);
-		bad(d, "docker", &why);
-	} else if (os != NULL && strcmp(os, "linux") != 0) {
-		fail_set(&why, "the engine runs %s containers: switch it to Linux containers", os);
-		bad(d, "docker", &why);
 	} else {
-		good("docker", "Docker Engine %s%s",
-		     version != NULL ? version : "(unknown version)",
-		     facts.rootless ? ", rootless" : "");
+		engine_parse_info(text, strlen(text), &facts);
+		check_facts(d, &facts);
 	}
-	if (facts.known && facts.memory_bytes > 0 && facts.memory_bytes < 1ull << 30)
-		note("memory", "the engine has less than 1 GiB: opencode may be killed");
-	if (facts.known && !facts.memory_limit)
-		note("memory", "the engine cannot limit memory: the jail may take all of it");
-	if (facts.known && !facts.pids_limit)
-		note("pids", "the engine cannot limit processes");
-out:
-	cJSON_Delete(root);
 	step_done(&info);
+}
+
+/* Sessions are staged in ~/.prisoncode: it must be there to be written, with some room. */
+static void check_home(struct doctor *d)
+{
+	struct fail why = { "" };
+	struct statvfs room;
+	const char *dir = access(d->paths.dot, F_OK) == 0 ? d->paths.dot : d->paths.home;
+	if (access(dir, W_OK | X_OK) != 0) {
+		fail_set(&why, "%s cannot be written: %s", dir, strerror(errno));
+		bad(d, "home", &why);
+	} else if (statvfs(dir, &room) == 0 &&
+		   (uint64_t)room.f_bavail * room.f_frsize < HOME_ROOM_MIN) {
+		fail_set(&why, "less than %u MiB are free in %s: make room", HOME_ROOM_MIN >> 20,
+			 dir);
+		bad(d, "home", &why);
+	} else {
+		good("home", "%s", d->paths.dot);
+	}
+}
+
+static void check_left_over(struct doctor *d)
+{
+	struct strv ids = { 0 };
+	rundir_find_stale(d->paths.run, &ids);
+	if (ids.n > 0)
+		printf("note  %-10s %zu earlier session%s left something behind: the next start "
+		       "removes it\n",
+		       "sessions", ids.n, ids.n == 1 ? "" : "s");
+	strv_done(&ids);
 }
 
 static void check_packages(struct doctor *d, char hash[SHA256_HEX])
@@ -191,12 +246,14 @@ int cmd_doctor(const struct options *options, int *ret_status, struct fail *why)
 		return -1;
 	}
 	check_engine(&d);
+	check_home(&d);
 	check_packages(&d, hash);
 	check_images(&d, hash);
 	check_opencode(&d);
 	check_list(&d);
 	check_workspace(&d);
 	check_environment(&d);
+	check_left_over(&d);
 	*ret_status = d.bad > 0 ? 1 : 0;
 	runner_done(&d.runner);
 	paths_done(&d.paths);

@@ -26,9 +26,12 @@ void engine_network_create(const struct plan *plan, const struct plan_network *n
 {
 	char subnet[NET4_TEXT];
 	net4_format(net->subnet, subnet);
-	ADD(ret, "docker", "network", "create", "--driver", "bridge", "--subnet", subnet,
-	    "--ipv6=false");
-	if (net->jail) {
+	ADD(ret, "docker", "network", "create", "--driver", "bridge", "--subnet", subnet);
+	if (!plan->podman) /* which has no IPv6 unless asked for, and other options */
+		strv_add(ret, "--ipv6=false");
+	if (net->jail && plan->podman) {
+		strv_add(ret, "--internal");
+	} else if (net->jail) {
 		/*
 		 * internal alone leaves the bridge an address of the host, at which every service on
 		 * 0.0.0.0 answers. inhibit_ipv4 takes it away on all engines; the gateway mode does
@@ -36,7 +39,7 @@ void engine_network_create(const struct plan *plan, const struct plan_network *n
 		 */
 		ADD(ret, "--internal", "-o", "com.docker.network.bridge.inhibit_ipv4=true", "-o",
 		    "com.docker.network.bridge.gateway_mode_ipv4=isolated");
-	} else {
+	} else if (!plan->podman) {
 		ADD(ret, "-o", "com.docker.network.bridge.enable_icc=false");
 	}
 	add_labels(plan, ret);
@@ -90,6 +93,8 @@ void engine_create(const struct plan *plan, const struct plan_container *c, stru
 	ADD(ret, "--log-driver", "none");
 	ADD(ret, "--user", c->user, "--read-only", "--cap-drop", "ALL", "--security-opt",
 	    "no-new-privileges", "--security-opt", "label=disable");
+	if (plan->podman) /* else the workspace's owner would be root in there */
+		ADD(ret, "--userns", "keep-id");
 	if (c->interactive)
 		strv_add(ret, "--interactive");
 	if (c->tty)
@@ -198,26 +203,136 @@ static bool is_false(const cJSON *root, const char *key)
 	return cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(root, key));
 }
 
-void engine_parse_info(const char *text, size_t len, struct engine_facts *ret)
+static const char *text_of(const cJSON *root, const char *key)
 {
-	*ret = (struct engine_facts){ .memory_limit = true, .pids_limit = true };
-	cJSON *root = cJSON_ParseWithLength(text, len);
-	if (!cJSON_IsObject(root)) {
-		cJSON_Delete(root);
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, key));
+	return text != NULL ? text : "";
+}
+
+static void parse_memory(const cJSON *item, struct engine_facts *ret)
+{
+	if (cJSON_IsNumber(item) && item->valuedouble > 0 && item->valuedouble < 1e18)
+		ret->memory_bytes = (uint64_t)item->valuedouble;
+}
+
+/* podman's own way to describe itself. */
+static void parse_podman(const cJSON *root, const cJSON *host, struct engine_facts *ret)
+{
+	const cJSON *security = cJSON_GetObjectItemCaseSensitive(host, "security");
+	const cJSON *controllers = cJSON_GetObjectItemCaseSensitive(host, "cgroupControllers");
+	ret->kind = ENGINE_PODMAN;
+	ret->rootless = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(security, "rootless"));
+	parse_memory(cJSON_GetObjectItemCaseSensitive(host, "memTotal"), ret);
+	snprintf(ret->os, sizeof(ret->os), "%s", text_of(host, "os"));
+	snprintf(ret->version, sizeof(ret->version), "%s",
+		 text_of(cJSON_GetObjectItemCaseSensitive(root, "version"), "Version"));
+	if (!cJSON_IsArray(controllers))
 		return;
+	ret->memory_limit = ret->pids_limit = false;
+	for (const cJSON *c = controllers->child; c != NULL; c = c->next) {
+		const char *name = cJSON_GetStringValue(c);
+		ret->memory_limit = ret->memory_limit || (name && strcmp(name, "memory") == 0);
+		ret->pids_limit = ret->pids_limit || (name && strcmp(name, "pids") == 0);
 	}
-	ret->known = true;
+}
+
+static void parse_docker(const cJSON *root, struct engine_facts *ret)
+{
 	ret->memory_limit = !is_false(root, "MemoryLimit");
 	ret->pids_limit = !is_false(root, "PidsLimit");
-	const cJSON *memory = cJSON_GetObjectItemCaseSensitive(root, "MemTotal");
-	if (cJSON_IsNumber(memory) && memory->valuedouble > 0 && memory->valuedouble < 1e18)
-		ret->memory_bytes = (uint64_t)memory->valuedouble;
+	parse_memory(cJSON_GetObjectItemCaseSensitive(root, "MemTotal"), ret);
+	snprintf(ret->version, sizeof(ret->version), "%s", text_of(root, "ServerVersion"));
+	snprintf(ret->os, sizeof(ret->os), "%s", text_of(root, "OSType"));
+	snprintf(ret->context, sizeof(ret->context), "%s",
+		 text_of(cJSON_GetObjectItemCaseSensitive(root, "ClientInfo"), "Context"));
+	if (strcmp(text_of(root, "OperatingSystem"), "Docker Desktop") == 0)
+		ret->kind = ENGINE_DESKTOP;
+	else if (strncmp(text_of(root, "DockerRootDir"), "/var/snap/", 10) == 0)
+		ret->kind = ENGINE_SNAP;
 	const cJSON *options = cJSON_GetObjectItemCaseSensitive(root, "SecurityOptions");
 	for (const cJSON *o = cJSON_IsArray(options) ? options->child : NULL; o != NULL;
 	     o = o->next)
 		if (cJSON_IsString(o) && strcmp(o->valuestring, "name=rootless") == 0)
 			ret->rootless = true;
+}
+
+void engine_parse_info(const char *text, size_t len, struct engine_facts *ret)
+{
+	*ret = (struct engine_facts){ .memory_limit = true, .pids_limit = true };
+	cJSON *root = cJSON_ParseWithLength(text, len);
+	const cJSON *host = cJSON_GetObjectItemCaseSensitive(root, "host");
+	ret->known = cJSON_IsObject(root);
+	if (cJSON_IsObject(host))
+		parse_podman(root, host, ret);
+	else if (ret->known)
+		parse_docker(root, ret);
 	cJSON_Delete(root);
+}
+
+/* "ssh://h", "tcp://10.1.2.3:2375", but not "unix:///x", "npipe:..." or what is on this machine. */
+static bool is_elsewhere(const char *host)
+{
+	static const char *const here[] = { "localhost", "127.", "[::1]" };
+	if (host == NULL || strncmp(host, "unix:", 5) == 0 || strncmp(host, "npipe:", 6) == 0 ||
+	    strncmp(host, "fd:", 3) == 0)
+		return false;
+	const char *name = strstr(host, "://");
+	if (name == NULL)
+		return false;
+	const char *at = strrchr(name, '@');
+	name = at != NULL ? at + 1 : name + 3;
+	for (size_t i = 0; i < sizeof(here) / sizeof(here[0]); i++)
+		if (strncmp(name, here[i], strlen(here[i])) == 0)
+			return false;
+	return true;
+}
+
+int engine_refuse(const struct engine_facts *facts, const char *host, struct fail *why)
+{
+	if (is_elsewhere(host))
+		return fail_set(why,
+				"the Docker engine is on another machine (%s), which does not see "
+				"this directory: run prisoncode there, or choose an engine on this "
+				"machine (DOCKER_HOST, 'docker context use')",
+				host);
+	if (!facts->known)
+		return 0;
+	if (facts->kind == ENGINE_SNAP)
+		return fail_set(why, "Docker from the snap store does not see ~/.prisoncode, whose "
+				     "name begins with a dot: install Docker Engine from the "
+				     "distribution or from docker.com in its place");
+	if (facts->kind == ENGINE_PODMAN && !facts->rootless)
+		return fail_set(why, "podman run by root gives the host an address on every "
+				     "network, which the jail could reach: use rootless podman, or "
+				     "Docker");
+	if (facts->kind == ENGINE_DOCKER && facts->version[0] >= '0' && facts->version[0] <= '9' &&
+	    strtod(facts->version, NULL) < 20.099)
+		return fail_set(why, "Docker Engine %s is too old: install 20.10 or later",
+				facts->version);
+	if (facts->os[0] != '\0' && strcmp(facts->os, "linux") != 0)
+		return fail_set(why, "the engine runs %s containers: switch it to Linux containers",
+				facts->os);
+	return 0;
+}
+
+void engine_weaknesses(const struct engine_facts *facts, struct strv *ret)
+{
+	if (!facts->memory_limit)
+		strv_add(ret, "the engine cannot limit memory: the jail may take all of it");
+	if (!facts->pids_limit)
+		strv_add(ret, "the engine cannot limit processes: the jail may start any number");
+	if (facts->memory_bytes > 0 && facts->memory_bytes < 1ull << 30)
+		strv_add(ret, "the engine has less than 1 GiB of memory: opencode may be killed");
+}
+
+bool engine_has_context(const struct engine_facts *facts)
+{
+	return facts->context[0] != '\0' && strcmp(facts->context, "default") != 0;
+}
+
+void engine_context(struct strv *ret)
+{
+	ADD(ret, "docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}");
 }
 
 bool engine_parse_end(const char *text, struct engine_end *ret)

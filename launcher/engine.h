@@ -34,13 +34,34 @@ void engine_images(
 char *engine_mount(const char *from, const char *to, bool writable);
 
 /* What `docker info` says; all zero when it said nothing. */
+enum engine_kind { ENGINE_DOCKER = 0, ENGINE_DESKTOP, ENGINE_SNAP, ENGINE_PODMAN };
+
 struct engine_facts {
 	bool known;
+	enum engine_kind kind;
+	char version[32], os[16]; /* "26.1.5", "linux"; "": not said */
+	char context[128];        /* of docker's client; "": none */
 	bool rootless;
 	bool memory_limit, pids_limit; /* the engine can set them; true when nothing is known */
 	uint64_t memory_bytes;         /* of the engine's machine, 0: not known */
 };
 void engine_parse_info(const char *text, size_t len, struct engine_facts *ret);
+
+/*
+ * Engines that cannot run a jail: on another machine, which does not see this one's files; Docker of
+ * the snap store, which does not see folders with a dot in their name; rootful podman, whose internal
+ * networks give the host an address; older than 20.10; not for Linux containers. host: where the
+ * engine is (DOCKER_HOST or the context's), NULL: where docker's client finds it by itself. 0, or -1
+ * with why.
+ */
+int engine_refuse(const struct engine_facts *facts, const char *host, struct fail *why);
+
+/* What the engine cannot do and the user should know: one line each. */
+void engine_weaknesses(const struct engine_facts *facts, struct strv *ret);
+
+/* Has docker's client a context that may lead elsewhere? Then engine_context() asks where. */
+bool engine_has_context(const struct engine_facts *facts);
+void engine_context(struct strv *ret);
 
 /* How a container ended, from engine_inspect_end()'s output. False when it says nothing. */
 struct engine_end {

@@ -227,7 +227,12 @@ int jail_status(struct session *s, int *ret_status, struct fail *why)
 	engine_inspect_end(s->plan.jail.name, &step.argv);
 	runner_run(&s->runner, &step, 1);
 	bool known = step_ok(&step) && engine_parse_end(proc_out(&step.proc), &end);
+	bool lost = !step_ok(&step) && engine_says_unreachable(proc_errors(&step.proc));
+	if (lost)
+		step_explain(&step, why);
 	step_done(&step);
+	if (lost)
+		return -1;
 	if (!known)
 		return 0;
 	if (!end.started)

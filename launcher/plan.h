@@ -46,6 +46,7 @@ struct plan_facts {
 	const struct strv *env_names; /* of the user's environment, passed on as they are */
 	struct net4 subnet;           /* a /28 */
 	const struct strv *never;     /* ranges that the sidecar must not dial */
+	bool podman;                  /* which takes other words */
 	bool no_ipv6;                 /* the engine's kernel has none */
 	bool host_gateway;            /* the engine knows host-gateway */
 	uint32_t host_address;        /* of its machine, on the default bridge; 0: not known */
@@ -78,6 +79,7 @@ struct plan_network {
 
 struct plan {
 	char *session, *owner;
+	bool podman;
 	struct plan_network networks[2]; /* the way out, then the jail's */
 	size_t networks_count;
 	bool has_sidecar;

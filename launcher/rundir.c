@@ -176,6 +176,16 @@ int rundir_take_stale(const char *run, struct rundir **ret_dirs, struct strv *re
 	return 0;
 }
 
+void rundir_find_stale(const char *run, struct strv *ret_ids)
+{
+	DIR *dir = opendir(run);
+	for (struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL; e = readdir(dir))
+		if (e->d_name[0] != '.' && !rundir_is_live(run, e->d_name))
+			strv_add(ret_ids, e->d_name);
+	if (dir != NULL)
+		closedir(dir);
+}
+
 bool rundir_is_live(const char *run, const char *id)
 {
 	cleanup_free char *path = xasprintf("%s/%s/lock", run, id);

@@ -44,6 +44,9 @@ bool rundir_take(const char *run, const char *id, struct rundir *ret);
 int rundir_take_stale(const char *run, struct rundir **ret_dirs, struct strv *ret_ids,
 		      struct fail *why);
 
+/* The same folders, only looked at: nothing is locked or made. */
+void rundir_find_stale(const char *run, struct strv *ret_ids);
+
 /* Does a live process hold the session of this id? False also when there is no such folder. */
 bool rundir_is_live(const char *run, const char *id);
 

@@ -1,0 +1,146 @@
+"""Full disks, homes that cannot be written, an engine that goes away: one clear line, nothing left behind."""
+import os
+import subprocess
+
+import pytest
+
+from conftest import PRISONCODE, wait_for
+
+ENTER = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+GONE = "echo 'Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?' >&2; exit 1"
+
+
+def run_with_mounts(box, script, *args):
+    """Runs prisoncode where the script has mounted something that nobody else sees."""
+    able = subprocess.run([*ENTER, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    if able.returncode != 0:
+        pytest.skip("no private mounts here: " + able.stderr.decode())
+    return subprocess.run([*ENTER, "sh", "-ec", script + '\nexec "$0" "$@"', PRISONCODE, *args], cwd=box.workspace,
+                          env=box.env, capture_output=True, text=True, timeout=60)
+
+
+def refusal(r):
+    """The one line that says why."""
+    assert r.returncode == 1 and r.stdout == "", r
+    lines = [l for l in r.stderr.splitlines() if "started by root" not in l]
+    assert len(lines) == 1 and lines[0].startswith("prisoncode: "), r.stderr
+    return lines[0]
+
+
+def assert_engine_empty(box):
+    """What was made was removed."""
+    verbs = box.verbs()
+    for kind in ("net", "out"):
+        assert verbs.count("network create " + kind) == min(1, verbs.count("network rm " + kind)), verbs
+    assert not list(box.fake.glob("runs.*"))
+
+
+@pytest.mark.parametrize("free", [0, 4, 8, 12, 20, 40])
+def test_full_disk(box, free):
+    """A disk with so many KiB left takes some of the staged files, and not all."""
+    (box.dot / "run").mkdir()
+    (box.config / "plugin.js").write_text("x" * 40000)
+    r = run_with_mounts(box, "mount -t tmpfs -o size=1m none $HOME/.prisoncode/run\n"
+                             "dd if=/dev/zero of=$HOME/.prisoncode/run/.fill bs=1k count=%d 2>/dev/null" % (1024 - free), "run", "x")
+    assert "No space left on device" in refusal(r)
+    assert "start jail" not in box.verbs()
+    assert_engine_empty(box)
+
+
+def test_read_only_home(box):
+    r = run_with_mounts(box, "mount --bind $HOME $HOME; mount -o remount,bind,ro $HOME; cd $HOME/project", "run", "x")
+    assert "Read-only file system" in refusal(r)
+    assert not [v for v in box.verbs() if v.split()[0] in ("create", "start", "build")]
+    assert_engine_empty(box)
+
+
+def test_doctor_in_a_read_only_home_and_on_a_full_disk(box):
+    r = run_with_mounts(box, "mount --bind $HOME $HOME; mount -o remount,bind,ro $HOME; cd $HOME/project", "--doctor")
+    assert r.returncode == 1 and "FAIL  home       " in r.stdout and "Read-only file system" in r.stdout
+    r = run_with_mounts(box, "cp $HOME/.prisoncode/domains.txt /tmp/d.$$\nmount -t tmpfs -o size=1m none $HOME/.prisoncode\n"
+                             "mv /tmp/d.$$ $HOME/.prisoncode/domains.txt", "--doctor")
+    assert r.returncode == 1 and "MiB are free in" in r.stdout
+
+
+def test_nothing_under_home_is_writable_but_run(box):
+    """A list that cannot be marked as shown, an audit folder that cannot be made: said, not ignored."""
+    box.set_list("a.test\na.test\n")
+    (box.dot / "audit").write_text("in the way")
+    assert "cannot make" in box.refused("run", "x")
+    assert box.sessions() == []
+
+
+def test_run_folder_in_the_way(box):
+    (box.dot / "run").write_text("in the way")
+    assert "cannot make" in box.refused("run", "x")
+    assert box.verbs() == []
+
+
+STEPS = ["network create", "create", "network connect", "start"]
+
+
+@pytest.mark.parametrize("verb", STEPS)
+def test_engine_that_dies_during_the_start(box, verb):
+    """From this step on nobody answers; what was made is removed when somebody does."""
+    box.behave("""case "$*" in '%s '*) : >"$FAKE/dead";; esac
+[ ! -e "$FAKE/dead" ] || { %s; }""" % (verb, GONE))
+    r = box.run("run", "x")
+    assert r.returncode == 1
+    assert r.stderr.splitlines()[-1].startswith("prisoncode: the Docker daemon does not answer")
+    assert "start jail" not in box.verbs() or verb == "start"
+    left = box.sessions()
+    assert all([f.name for f in d.iterdir()] == ["lock"] for d in left)
+    if verb != "network create":
+        assert len(left) == 1 and "the next start tries again" in r.stderr
+    (box.fake / "dead").unlink()
+    box.behave("")
+    count = len(box.calls())
+    assert box.run("run", "x").returncode == 0
+    assert box.sessions() == []
+    for d in left:
+        assert ["network", "rm", "prisoncode-%s-net" % d.name] in box.calls()[count:]
+
+
+def test_engine_that_dies_during_the_session(box):
+    """Its restart ends the client: the exit status is ours then, with the reason."""
+    box.behave("""jail='await; : >"$FAKE/dead"; echo "error waiting for container: unexpected EOF" >&2; exit 125'
+[ ! -e "$FAKE/dead" ] || { %s; }""" % GONE)
+    p = box.popen("run", "x")
+    box.wait_for_container("jail")
+    next(box.fake.glob("pipe.*-jail.*")).write_text("end\n")
+    _, err = p.communicate(timeout=20)
+    assert p.returncode == 1 and "prisoncode: the Docker daemon does not answer" in err.splitlines()[-1]
+    left = box.sessions()
+    assert [f.name for f in left[0].iterdir()] == ["lock"]
+    (box.fake / "dead").unlink()
+    for pipe in box.fake.glob("pipe.*"):  # the sidecar of the old engine
+        pipe.unlink()
+    for mark in box.fake.glob("runs.*"):
+        mark.unlink()
+    box.behave("")
+    assert box.run("run", "x").returncode == 0 and box.sessions() == []
+
+
+def test_many_sessions_one_after_another(box):
+    """No descriptor, process or file is left by any of them."""
+    for _ in range(10):
+        assert box.run("run", "x").returncode == 0
+    assert box.sessions() == []
+    wait_for(lambda: not processes(box), "the last of them")
+    verbs = box.verbs()
+    for make, undo in (("network create net", "network rm net"), ("network create out", "network rm out"),
+                       ("create jail", "rm jail"), ("create egressd", "rm egressd")):
+        assert verbs.count(make) == verbs.count(undo) == 10
+    assert sorted(p.name for p in (box.dot / "run").iterdir()) == [".lock", ".owner"]
+
+
+def processes(box):
+    """The processes of this box: prisoncode, its janitors, fakes."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if b"HOME=%s\0" % str(box.home).encode() in open("/proc/%s/environ" % pid, "rb").read():
+                found.append(int(pid))
+        except OSError:
+            pass
+    return found
