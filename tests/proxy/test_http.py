@@ -158,6 +158,18 @@ def test_another_name_gets_another_connection(egressd, dns, origin):
     assert len(up.connections) == 2
 
 
+def test_another_port_gets_another_connection(egressd, dns, origin):
+    up = origin(HttpOrigin)
+    other = origin(HttpOrigin, host=up.host)
+    dns.add("allowed.test", A(up.host))
+    proxy = egressd(f"allowed.test:{up.port}\nallowed.test:{other.port}\n{up.host}\n")
+    client = proxy.connect()
+    for one in [up, other, up]:
+        client.send(f"GET http://allowed.test:{one.port}/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ["Host", f"allowed.test:{one.port}"] in client.read_answer().json["fields"]
+    assert [len(up.requests), len(other.requests)] == [2, 1]
+
+
 def test_byte_by_byte(web):
     site = web()
     client = site.proxy.connect()
