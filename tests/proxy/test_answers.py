@@ -1,10 +1,13 @@
 """Answers of egressd's own: what they say, to whom, and in which form."""
 import re
+import signal
+import socket
 
 import pytest
 
 from conftest import free_port
 from dnsserver import A
+from origins import sink
 
 MEMBERS = ["message", "error", "code", "host", "port", "add", "retry"]
 
@@ -225,3 +228,113 @@ def test_health(egressd, run_egressd):
     assert proxy.audit(action="deny") == proxy.audit(action="allow") == []
     ran = run_egressd("--health", f"127.0.0.1:{free_port()}")
     assert ran.returncode == 1 and len(ran.stderr.splitlines()) == 1
+
+
+# ---- every code that answers ---------------------------------------------------------------------
+
+def check_rules(answer, status, code, error):
+    """What holds for each answer of egressd's own, by its status."""
+    assert (answer.status, answer.code) == (status, code), answer
+    assert answer.field("Proxy-Status") == f"egressd; error={error}"
+    assert 2 <= len(answer.reason.split()) <= 3 and answer.reason.isascii()
+    assert answer.field("Content-Type") == "application/json" and answer.field("Connection") == "close"
+    assert int(answer.field("Content-Length")) == len(answer.body) and b"<" not in answer.body
+    body = answer.json
+    assert list(body) == MEMBERS
+    kinds = {403: "denied", 429: "denied", 502: "upstream", 504: "upstream", 503: "unavailable"}
+    assert body["error"] == kinds.get(status, "bad-request")
+    assert body["retry"] is (status in (408, 429, 502, 503, 504))
+    if code not in ("not-listed", "port", "special-address"):
+        assert body["add"] is None and "HINT" not in body["message"]
+    else:
+        assert body["message"].endswith(f"HINT {body['add']}")
+
+
+def silent_listener(host):
+    """A port that neither accepts nor refuses: its queue is full. -> what keeps it so, port"""
+    listener = socket.socket()
+    listener.bind((host, 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(4):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex(listener.getsockname())
+        waiting.append(one)
+    return [listener, *waiting], listener.getsockname()[1]
+
+
+def test_each_code_follows_the_rules(egressd, dns, origin, loopback):
+    """By both methods, in one place: status, code, Proxy-Status, and what the body must and must not say."""
+    host = loopback()
+    held, silent = silent_listener(host)
+    dns.add("allowed.test", A(host))
+    dns.add("special.test", A("192.168.7.9"))
+    dns.behave("broken.test", rcode="SERVFAIL")
+    dns.behave("quiet.test", silent=True)
+    closed = free_port(host)
+    entries = [f"{name}.test:{closed}" for name in ("allowed", "special", "broken", "quiet", "missing")]
+    proxy = egressd([*entries, host, f"224.0.0.9:{closed}", f"allowed.test:{silent}", f"127.0.0.1:{closed}"],
+                    "--hint", "HINT %s", "--connect-timeout", "1", "--dns-timeout", "1", "--never", "127.0.0.1/32")
+    proxy.expect(r"\S+: warning: .*")
+    for target, status, code, error in [
+            ("denied.test:443", 403, "not-listed", "http_request_denied"),
+            ("allowed.test:1", 403, "port", "http_request_denied"),
+            (f"special.test:{closed}", 403, "special-address", "destination_ip_prohibited"),
+            (f"127.0.0.1:{closed}", 403, "self", "destination_ip_prohibited"),
+            ("127.1:443", 400, "bad-request", "http_request_error"),
+            (f"missing.test:{closed}", 502, "dns-nxdomain", "dns_error"),
+            (f"broken.test:{closed}", 502, "dns-error", "dns_error"),
+            (f"quiet.test:{closed}", 504, "dns-timeout", "dns_timeout"),
+            (f"allowed.test:{closed}", 502, "connect-refused", "connection_refused"),
+            (f"224.0.0.9:{closed}", 502, "connect-unreachable", "destination_ip_unroutable"),
+            (f"allowed.test:{silent}", 504, "connect-timeout", "connection_timeout")]:
+        for method in ("CONNECT", "GET"):
+            answer = ask(proxy, method, target if method == "CONNECT" else f"http://{target}/")
+            check_rules(answer, status, code, error)
+            if status != 400:
+                assert (answer.json["host"], answer.json["port"]) == (target.split(":")[0], int(target.split(":")[1]))
+            line = proxy.audit()[-1]
+            assert (line["code"], line["action"]) == (code, "deny" if status in (400, 403) else "fail")
+    for one in held:
+        one.close()
+
+
+@pytest.mark.parametrize("said, status, code, error", [
+    (b"HELLO\r\n\r\n", 502, "upstream-protocol", "http_protocol_error"),
+    (b"", 502, "upstream-closed", "connection_terminated"),
+    (None, 504, "idle", "connection_read_timeout")])
+def test_an_origins_fault_follows_the_rules(egressd, dns, origin, said, status, code, error):
+    def handler(conn):
+        conn.read_until(b"\r\n\r\n")
+        if said is None:
+            conn.read_all()
+        conn.send(said or b"")
+
+    up = origin(handler)
+    dns.add("allowed.test", A(up.host))
+    proxy = egressd(f"allowed.test:{up.port}\n{up.host}\n", "--idle-timeout", "1", "--hint", "HINT %s")
+    answer = proxy.get(f"http://allowed.test:{up.port}/")
+    check_rules(answer, status, code, error)
+    close = proxy.wait_audit(action="close")
+    assert (close["code"], close["status"]) == (code, status)
+
+
+def test_draining_follows_the_rules(egressd, dns, origin):
+    """A connection that is there already hears 503 when the proxy ends."""
+    up = origin(sink)
+    dns.add("allowed.test", A(up.host))
+    proxy = egressd(f"allowed.test:{up.port}\n{up.host}\n", "--hint", "HINT %s")
+    alive, _ = proxy.tunnel(f"allowed.test:{up.port}", first=b"x")
+    client = proxy.connect()
+    client.send("CONNECT allowed.test:1 HTTP/1.1\r\n")
+    up.wait_received(b"x")
+    proxy.kill(signal.SIGTERM)
+    while True:  # until it accepts no more
+        try:
+            proxy.connect().close()
+        except ConnectionRefusedError:
+            break
+    client.send("\r\n")
+    check_rules(client.read_answer("CONNECT"), 503, "draining", "proxy_internal_error")
+    alive.close()
