@@ -43,7 +43,8 @@ static cJSON *as_json(const struct denial *one)
 {
 	cJSON *o = cJSON_CreateObject();
 	cJSON_AddStringToObject(o, "time", one->last);
-	cJSON_AddStringToObject(o, "endpoint", one->endpoint);
+	cJSON_AddStringToObject(o, "host", one->host);
+	cJSON_AddNumberToObject(o, "port", one->port);
 	cJSON_AddNumberToObject(o, "count", one->count);
 	cJSON_AddStringToObject(o, "code", one->code);
 	if (one->entry != NULL)
@@ -64,17 +65,20 @@ static void print_json(cJSON *value)
 
 static void print_row(const struct denial *one)
 {
+	char port[12] = "-";
+	if (one->port > 0)
+		snprintf(port, sizeof(port), "%d", one->port);
 	/* "2026-11-25T05:00:46.024Z": the date and the time to the second */
-	printf("%.10s %.8s  %5u  %-40s  %-16s  %s\n", one->last,
-	       strlen(one->last) > 19 ? one->last + 11 : "", one->count, one->endpoint, one->code,
+	printf("%.10s %.8s  %-36s  %5s  %5u  %-16s  %s\n", one->last,
+	       strlen(one->last) > 19 ? one->last + 11 : "", one->host, port, one->count, one->code,
 	       one->entry != NULL ? one->entry : "-");
 }
 
 static void print_table(const struct denials *denials)
 {
 	if (denials->n > 0)
-		printf("%-19s  %5s  %-40s  %-16s  %s\n", "last (UTC)", "count", "endpoint", "why",
-		       "line to add");
+		printf("%-19s  %-36s  %5s  %5s  %-16s  %s\n", "last (UTC)", "host", "port", "count",
+		       "why", "line to add");
 	for (size_t i = 0; i < denials->n; i++)
 		print_row(&denials->v[i]);
 }

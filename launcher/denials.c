@@ -47,9 +47,10 @@ static char *endpoint_of(const char *host, int port)
 	return text_printable(raw);
 }
 
-static void count_one(struct denials *d, char *endpoint, const char *code, char *entry,
+static void count_one(struct denials *d, const char *host, int port, const char *code, char *entry,
 		      const char *when)
 {
+	char *endpoint = endpoint_of(host, port);
 	d->total++;
 	for (size_t i = 0; i < d->n; i++) {
 		struct denial *one = &d->v[i];
@@ -69,8 +70,13 @@ static void count_one(struct denials *d, char *endpoint, const char *code, char 
 	}
 	if (d->n % 16 == 0)
 		d->v = xrealloc(d->v, (d->n + 16) * sizeof(*d->v));
-	d->v[d->n++] =
-	    (struct denial){ endpoint, text_printable(code), entry, 1, text_printable(when) };
+	d->v[d->n++] = (struct denial){ .endpoint = endpoint,
+					.host = text_printable(host),
+					.port = port > 0 ? port : 0,
+					.code = text_printable(code),
+					.entry = entry,
+					.count = 1,
+					.last = text_printable(when) };
 }
 
 void denials_add_line(struct denials *denials, const char *line, size_t len)
@@ -92,7 +98,7 @@ void denials_add_line(struct denials *denials, const char *line, size_t len)
 			code = "?";
 		if (host == NULL)
 			host = "(no host)";
-		count_one(denials, endpoint_of(host, number), code,
+		count_one(denials, host, number, code,
 			  entry_for(code, text_of(root, "method"), host, number),
 			  when != NULL ? when : "");
 	}
@@ -163,6 +169,7 @@ void denials_done(struct denials *denials)
 	for (size_t i = 0; i < denials->n; i++) {
 		struct denial *one = &denials->v[i];
 		free(one->endpoint);
+		free(one->host);
 		free(one->code);
 		free(one->entry);
 		free(one->last);

@@ -11,6 +11,8 @@
 
 struct denial {
 	char *endpoint; /* "host:port", printable */
+	char *host;     /* printable */
+	int port;       /* 0: none was asked for */
 	char *code;     /* "not-listed" */
 	char *entry;    /* the line that would open it, NULL: none would */
 	unsigned count;

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -230,6 +231,100 @@ def test_no_docker(box):
     untouched(box)
 
 
+# ---- bad input ----
+
+def test_config_as_people_write_it(box):
+    """What opencode takes: comments, trailing commas, a BOM, CRLF, strings that look like comments."""
+    box.set_config("""\ufeff// mine\r
+{ /* all
+     of it */ "share": "disabled", // "share": "auto"
+  "disabled_providers": ["a//b", "/* c */", ],
+  "x": "{env:HOME}", "deep": {"share": "auto", },
+}
+""")
+    box.behave("case \"$1 $*\" in start*-jail) cp \"$HOME\"/.prisoncode/run/2*/managed.json \"$FAKE/managed\";; esac")
+    assert box.run("run", "x").returncode == 0
+    assert json.loads((box.fake / "managed").read_text())["disabled_providers"] == ["a//b", "/* c */"]
+
+
+def nested(depth):
+    return '{"share":"disabled","disabled_providers":[],"x":%s1%s}' % ("[" * depth, "]" * depth)
+
+
+@pytest.mark.parametrize("text,phrase", [
+    (nested(100000), "invalid JSON in"),
+    ('{"share":"disabled","disabled_providers":[],"x":"' + "y" * (20 << 20) + '"}', "cannot read"),
+    ('{"share":"disabled","share":"auto","disabled_providers":[]}', "invalid JSON in"),
+    ('{"share":"disabled","disabled_providers":[]', "invalid JSON in"),
+    ('{"share":"disabled","disabled_providers":[]} x', "invalid JSON in"),
+    ('{"share":"disabled","disabled_providers":[1]}', "must be an array of strings"),
+    ('{"Share":"disabled","disabled_providers":[]}', 'must set "share"'),
+    ("\0", "invalid JSON in"),
+    ("[]", "invalid JSON in"),
+])
+def test_config_that_is_no_config(box, text, phrase):
+    box.set_config(text)
+    err = box.refused("run", "x")
+    assert phrase in err and len(err) < 1000
+    untouched(box)
+
+
+def test_large_but_usual_config(box):
+    box.set_config(nested(50).replace('"x"', '"%s"' % ("k" * 100000)))
+    assert box.run("run", "x").returncode == 0
+
+
+def test_socket_in_the_config_folder(box):
+    s = socket.socket(socket.AF_UNIX)
+    os.chdir(box.config)  # its path may be too long for an address
+    s.bind("sock")
+    try:
+        assert "sock is a socket, pipe or device" in box.refused("run", "x")
+    finally:
+        s.close()
+    untouched(box)
+
+
+def test_names_with_line_ends_in_the_config_folder(box):
+    """They are copied like any other, and a message about one stays one line."""
+    (box.config / "a\nb\033[2J.md").write_text("text")
+    box.behave("case \"$1 $*\" in start*-jail) cp -r \"$HOME\"/.prisoncode/run/2*/config \"$FAKE/copy\";; esac")
+    assert box.run("run", "x").returncode == 0
+    assert (box.fake / "copy" / "a\nb\033[2J.md").read_text() == "text"
+    (box.config / "c\nprisoncode: fine").symlink_to("nowhere")
+    err = box.refused("run", "x")
+    assert "c?prisoncode: fine is a symlink to nothing" in err and "\033" not in err
+
+
+@pytest.mark.skipif(os.getuid() == 0 and not os.path.exists("/usr/bin/setpriv"), reason="root reads everything, no setpriv")
+def test_unreadable_files(box):
+    """As somebody who may not read them (root may: then as nobody, in a home of its own)."""
+    (box.config / "private.md").write_text("x")
+    (box.config / "private.md").chmod(0)
+    run = [PRISONCODE, "run", "x"]
+    if os.getuid() == 0:
+        subprocess.run(["chown", "-R", "65534:65534", str(box.home), str(box.fake)], check=True)
+        for d in [box.root, *box.root.parents][:-2]:
+            if not d.stat().st_mode & 1:
+                d.chmod(0o711)
+        run = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *run]
+    for victim, phrase in ((box.config / "private.md", "private.md: Permission denied"), (box.auth, "cannot be read")):
+        victim.chmod(0)
+        r = subprocess.run(run, cwd=box.workspace, env=box.env, capture_output=True, text=True, timeout=30)
+        assert r.returncode == 1 and phrase in r.stderr.splitlines()[-1], r
+        victim.chmod(0o600)
+
+
+@pytest.mark.parametrize("name", ["-y", "--option", "jq;id", "$(id)", "`id`", "a b", "../x", "Jq", "jq=1.6", "jq:i386", "j",
+                                  "\u00e4\u00e4", "a\0b", "x" * 300, "'", '"', "*", "http://x/y.deb", "./x.deb"])
+def test_package_names_that_are_none(box, name):
+    (box.dot / "packages.txt").write_text("good\n" + name + "\n")
+    err = box.refused("run", "x")
+    assert "packages.txt:2: " in err and "is no package name" in err
+    untouched(box)
+    assert "is no package name" in box.refused("-r")
+
+
 # ---- images ----
 
 MISSING = """case "$1 $2" in 'image inspect') echo 'Error: No such image: prisoncode:latest' >&2
@@ -435,9 +530,9 @@ def test_denied(box):
     assert box.run("--denied").stdout == "nothing was denied\n"
     box.audits()[0].write_text(DENIED * 2)
     rows = box.run("--denied").stdout.splitlines()
-    assert rows[1].split() == ["2026-11-25", "05:00:46", "2", "x.test:443", "not-listed", "x.test"]
+    assert rows[1].split() == ["2026-11-25", "05:00:46", "x.test", "443", "2", "not-listed", "x.test"]
     assert json.loads(box.run("--denied", "--json").stdout) == [
-        {"time": "2026-11-25T05:00:46.024Z", "endpoint": "x.test:443", "count": 2, "code": "not-listed", "entry": "x.test"}]
+        {"time": "2026-11-25T05:00:46.024Z", "host": "x.test", "port": 443, "count": 2, "code": "not-listed", "entry": "x.test"}]
     assert "no session of this directory" in box.refused("--denied", cwd=box.root)
 
 
@@ -448,10 +543,10 @@ def test_denied_follows(box):
         f.write(DENIED[:20])
         f.flush()
         f.write(DENIED[20:])
-    assert json.loads(p.stdout.readline())["endpoint"] == "x.test:443"
+    assert json.loads(p.stdout.readline())["host"] == "x.test"
     newer = box.audits()[0].parent / "99991231-000000-000000.jsonl"  # another session starts
     newer.write_text(DENIED.replace("x.test", "y.test"))
-    assert json.loads(p.stdout.readline())["endpoint"] == "y.test:443"
+    assert json.loads(p.stdout.readline())["host"] == "y.test"
     p.send_signal(signal.SIGINT)
     p.communicate(timeout=20)
     assert p.returncode == 0
