@@ -264,8 +264,9 @@ fuzz-all:
 
 # Which part may include whose headers. acl knows nobody; the programs know acl and never each other;
 # within egressd lower files never call up.
-check-includes:
+check-includes: # and check-limits: every maximum in limits.h, with its reason and its test
 	@tests/check-includes
+	@tests/check-limits
 
 CSRC := $(wildcard acl/*.[ch] egressd/*.[ch] launcher/*.[ch] docker/*.[ch])
 lint:

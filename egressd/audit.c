@@ -15,9 +15,6 @@
 
 #include "audit_sink.h"
 
-#define BUFFER (64u << 10) /* of one turn; a turn with more lines writes more than once */
-#define LINES  512u        /* the same */
-
 /* What is counted of a line when its fate is known. */
 struct queued {
 	size_t end; /* in the buffer */
@@ -99,8 +96,8 @@ static int start(uv_loop_t *loop, struct audit_sink *sink, const char *session, 
 {
 	struct audit *a = calloc(1, sizeof *a);
 	if (a != NULL) {
-		a->buf = malloc(BUFFER);
-		a->lines = calloc(LINES, sizeof *a->lines);
+		a->buf = malloc(LIMIT_AUDIT_TURN);
+		a->lines = calloc(LIMIT_AUDIT_LINES, sizeof *a->lines);
 	}
 	if (a == NULL || a->buf == NULL || a->lines == NULL) {
 		free_writer(a);
@@ -246,7 +243,8 @@ static void add_wait(struct audit *a, struct audit_wait *wait, size_t end)
 void audit_post(struct audit *audit, const struct audit_entry *entry, struct audit_wait *wait)
 {
 	struct timespec now = { 0 };
-	if (BUFFER - audit->len < LIMIT_AUDIT_LINE || audit->line_count == LINES)
+	if (LIMIT_AUDIT_TURN - audit->len < LIMIT_AUDIT_LINE ||
+	    audit->line_count == LIMIT_AUDIT_LINES)
 		flush(audit);
 	clock_gettime(CLOCK_REALTIME, &now);
 	uint64_t lost = audit->lost_end == 0 ? audit_sink_take_lost(audit->sink) : 0;

@@ -12,8 +12,6 @@
 
 #include "limits.h"
 
-#define TEXT_MAX 512 /* --hint, --session: they go into every answer, every audit line */
-
 enum { SERVE = 1, CHECK = 2, EXPLAIN = 4, HEALTH = 8 }; /* which modes an option has sense in */
 
 struct parse {
@@ -46,14 +44,11 @@ static int take_metrics(struct parse *p, const struct option *o, const char *val
 static int take_dns(struct parse *p, const struct option *o, const char *value);
 static int take_never(struct parse *p, const struct option *o, const char *value);
 
-#define AT(member)      offsetof(struct config, member)
-#define NEVER_MIND      0, 0, 0
-#define SECONDS_MAX     ((uint64_t)366 * 86400) /* a year: beyond it is a slip of the finger */
-#define CONNECTIONS_MAX (1u << 20)              /* Linux's default fs.nr_open */
-#define BYTES_MAX       ((uint64_t)1 << 62)
+#define AT(member) offsetof(struct config, member)
+#define NEVER_MIND 0, 0, 0
 
 static const struct option table[] = {
-	{ "allowlist", "FILE", take_text, AT(allowlist), 1, 4096, 0, SERVE | EXPLAIN, false,
+	{ "allowlist", "FILE", take_text, AT(allowlist), 1, LIMIT_PATH, 0, SERVE | EXPLAIN, false,
 	  "serve by this list of allowed endpoints" },
 	{ "check", "FILE|-", take_mode, AT(check), CONFIG_CHECK, 0, 0, CHECK, false,
 	  "check a list and exit: 0 usable, 1 not" },
@@ -67,31 +62,31 @@ static const struct option table[] = {
 	  "where clients connect; may be repeated (127.0.0.1:3128)" },
 	{ "dns", "ADDR[:PORT]", take_dns, AT(dns), NEVER_MIND, SERVE, true,
 	  "resolver to ask; may be repeated (those of /etc/resolv.conf)" },
-	{ "audit-log", "FILE|-", take_text, AT(audit_log), 1, 4096, 0, SERVE, false,
+	{ "audit-log", "FILE|-", take_text, AT(audit_log), 1, LIMIT_PATH, 0, SERVE, false,
 	  "one JSON line for each decision (-: standard output)" },
-	{ "audit-max", "BYTES", take_number, AT(audit_max), 1, BYTES_MAX, 1, SERVE, false,
+	{ "audit-max", "BYTES", take_number, AT(audit_max), 1, LIMIT_OPTION_BYTES, 1, SERVE, false,
 	  "a log that has grown so far counts as unwritable (no bound)" },
-	{ "session", "ID", take_text, AT(session), 1, TEXT_MAX, 0, SERVE, false,
+	{ "session", "ID", take_text, AT(session), 1, LIMIT_OPTION_TEXT, 0, SERVE, false,
 	  "copied into every audit line" },
 	{ "never", "ADDR/LEN", take_never, AT(never), NEVER_MIND, SERVE, true,
 	  "addresses never dialled, whatever the list says; may be repeated" },
-	{ "hint", "TEXT", take_text, AT(hint), 1, TEXT_MAX, 0, SERVE, false,
+	{ "hint", "TEXT", take_text, AT(hint), 1, LIMIT_OPTION_TEXT, 0, SERVE, false,
 	  "what a denial tells people to do; %s stands for the line to add" },
 	{ "workers", "N", take_number, AT(workers), 1, LIMIT_WORKERS, 1, SERVE, false,
 	  "loops, each in a thread of its own (the CPUs available)" },
-	{ "max-connections", "N", take_number, AT(connections_max), 1, CONNECTIONS_MAX, 1, SERVE,
+	{ "max-connections", "N", take_number, AT(connections_max), 1, LIMIT_CONNECTIONS, 1, SERVE,
 	  false, "clients at a time (from the limit of open files)" },
-	{ "max-per-client", "N", take_number, AT(per_client_max), 1, CONNECTIONS_MAX, 1, SERVE,
+	{ "max-per-client", "N", take_number, AT(per_client_max), 1, LIMIT_CONNECTIONS, 1, SERVE,
 	  false, "the same for one client address, at each worker (--max-connections)" },
-	{ "header-timeout", "S", take_number, AT(header_ms), 1, SECONDS_MAX, 1000, SERVE, false,
+	{ "header-timeout", "S", take_number, AT(header_ms), 1, LIMIT_OPTION_S, 1000, SERVE, false,
 	  "seconds from a request's first byte to the end of its head (30)" },
-	{ "connect-timeout", "S", take_number, AT(connect_ms), 1, SECONDS_MAX, 1000, SERVE, false,
-	  "seconds to connect to a host, all its addresses together (10)" },
-	{ "dns-timeout", "S", take_number, AT(dns_ms), 1, SECONDS_MAX, 1000, SERVE, false,
+	{ "connect-timeout", "S", take_number, AT(connect_ms), 1, LIMIT_OPTION_S, 1000, SERVE,
+	  false, "seconds to connect to a host, all its addresses together (10)" },
+	{ "dns-timeout", "S", take_number, AT(dns_ms), 1, LIMIT_OPTION_S, 1000, SERVE, false,
 	  "seconds for a lookup in all (5)" },
-	{ "idle-timeout", "S", take_number, AT(idle_ms), 1, SECONDS_MAX, 1000, SERVE, false,
+	{ "idle-timeout", "S", take_number, AT(idle_ms), 1, LIMIT_OPTION_S, 1000, SERVE, false,
 	  "seconds a tunnel or an exchange may be silent (3600)" },
-	{ "drain-timeout", "S", take_number, AT(drain_ms), 0, SECONDS_MAX, 1000, SERVE, false,
+	{ "drain-timeout", "S", take_number, AT(drain_ms), 0, LIMIT_OPTION_S, 1000, SERVE, false,
 	  "seconds that SIGTERM leaves to what runs (25)" },
 	{ "metrics", "ADDR:PORT", take_metrics, AT(metrics), NEVER_MIND, SERVE, false,
 	  "where Prometheus may ask for /metrics (off)" },
@@ -304,14 +299,14 @@ static int finish_serve(struct parse *p)
 			return refuse(p, "--metrics and --listen name the same address and port");
 	if (c->hint != NULL)
 		return 0;
-	if (sizeof named + strlen(c->allowlist) + sizeof ": %s" > TEXT_MAX) {
+	if (sizeof named + strlen(c->allowlist) + sizeof ": %s" > LIMIT_OPTION_TEXT) {
 		c->hint = "Add this line to the allowlist: %s";
 		return 0;
 	}
-	c->hint_default = malloc(TEXT_MAX);
+	c->hint_default = malloc(LIMIT_OPTION_TEXT);
 	if (c->hint_default == NULL)
 		return refuse_memory(p);
-	snprintf(c->hint_default, TEXT_MAX, "%s%s: %%s", named, c->allowlist);
+	snprintf(c->hint_default, LIMIT_OPTION_TEXT, "%s%s: %%s", named, c->allowlist);
 	c->hint = c->hint_default;
 	return 0;
 }

@@ -72,7 +72,8 @@
 /* Metrics: one or two scrapers, which ask every few seconds and send a few hundred bytes. */
 #define LIMIT_METRICS_CONNS 8u
 #define LIMIT_METRICS_HEAD  4096u
-#define LIMIT_METRICS_MS    5000u /* from accept to the last byte of the answer */
+#define LIMIT_METRICS_MS    5000u       /* from accept to the last byte of the answer */
+#define LIMIT_METRICS_TEXT  (32u << 10) /* of the page: its families and codes are fixed */
 
 /* A list that is being edited is read when its directory has been quiet for so long. */
 #define LIMIT_RELOAD_QUIET_MS 200u
@@ -87,6 +88,9 @@
 
 /* Audit. */
 #define LIMIT_AUDIT_LINE 4096u /* at most PIPE_BUF, so that a line on a pipe is never split */
+#define LIMIT_AUDIT_TURN                                                                           \
+	(64u << 10)            /* gathered for one write; a turn with more writes more often */
+#define LIMIT_AUDIT_LINES 512u /* the same, in lines */
 /* Its parts as written, between the quotes, so that the longest of all fit into one line. */
 #define LIMIT_AUDIT_SESSION 512u
 #define LIMIT_AUDIT_CLIENT  64u
@@ -98,7 +102,11 @@
 #define LIMIT_AUDIT_TEXT    768u
 
 /* The command line. */
-#define LIMIT_PATH      4096u  /* of a file name: Linux's PATH_MAX */
-#define LIMIT_LINT_LINE 16384u /* a diagnostic in JSON: a list's line has at most 1,024 bytes */
+#define LIMIT_PATH         4096u  /* of a file name: Linux's PATH_MAX */
+#define LIMIT_LINT_LINE    16384u /* a diagnostic in JSON: a list's line has at most 1,024 bytes */
+#define LIMIT_LINT_TEXT    4096u  /* of it the sentence; the rest is for the entry */
+#define LIMIT_OPTION_TEXT  512u /* --hint, --session: they go into every answer, every audit line */
+#define LIMIT_OPTION_S     ((uint64_t)366 * 86400) /* a year: beyond it is a slip of the finger */
+#define LIMIT_OPTION_BYTES ((uint64_t)1 << 62)     /* --audit-max: no disk has more */
 
 #endif

@@ -43,7 +43,7 @@ static void print_json(struct lint *lint, unsigned line, unsigned column,
 	json_uint(&j, "column", column);
 	json_str(&j, "severity", severity_name(severity), strlen(severity_name(severity)), 16);
 	json_str(&j, "entry", entry, strlen(entry), ACL_LINE_MAX);
-	json_str(&j, "text", text, strlen(text), 4096);
+	json_str(&j, "text", text, strlen(text), LIMIT_LINT_TEXT);
 	json_close(&j, '}');
 	printf("%s\n  %.*s", lint->errors + lint->warnings == 1 ? "" : ",", (int)j.len, out);
 	lint->failed = lint->failed || j.overflow;

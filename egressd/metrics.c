@@ -20,9 +20,9 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *t, const char
 	if (t->full)
 		return;
 	va_start(ap, format);
-	int n = vsnprintf(t->out + t->len, METRICS_TEXT - t->len, format, ap);
+	int n = vsnprintf(t->out + t->len, LIMIT_METRICS_TEXT - t->len, format, ap);
 	va_end(ap);
-	if (n < 0 || (size_t)n >= METRICS_TEXT - t->len)
+	if (n < 0 || (size_t)n >= LIMIT_METRICS_TEXT - t->len)
 		t->full = true;
 	else
 		t->len += (size_t)n;

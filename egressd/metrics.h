@@ -11,8 +11,6 @@
 
 #include "audit_line.h"
 
-#define METRICS_TEXT (32u << 10) /* always enough: families and codes are fixed */
-
 /* Sums over all workers, since the start, but for those that say "now". */
 struct metrics {
 	unsigned workers;
@@ -30,7 +28,7 @@ struct metrics {
 	bool audit_failing; /* now */
 };
 
-/* Returns the length of the text in out (METRICS_TEXT bytes), 0 if it did not fit. */
+/* Returns the length of the text in out (LIMIT_METRICS_TEXT bytes), 0 if it did not fit. */
 size_t metrics_write(const struct metrics *m, char *out);
 
 #endif

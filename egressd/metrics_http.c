@@ -162,7 +162,7 @@ static void refuse(struct asker *a, unsigned status, const char *why)
 
 static void answer_metrics(struct asker *a)
 {
-	char *text = malloc(METRICS_TEXT);
+	char *text = malloc(LIMIT_METRICS_TEXT);
 	struct metrics *m = calloc(1, sizeof *m);
 	size_t len = 0;
 	if (text != NULL && m != NULL) {

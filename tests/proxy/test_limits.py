@@ -3,7 +3,9 @@
 The lexical limits (heads, targets, fields, chunks, hellos, messages of DNS) have their edges in the unit
 tests; test_http.py and test_tunnel.py show what a client gets beyond them.
 """
+import contextlib
 import datetime
+import json
 import os
 import select
 import signal
@@ -15,8 +17,9 @@ import time
 import pytest
 
 import limits
+from client import Client
 from conftest import EGRESSD, free_port
-from dnsserver import A
+from dnsserver import A, DnsServer
 from origins import HttpOrigin, sink
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -207,6 +210,20 @@ def test_time_of_a_try_at_a_resolver(fast, dns):
     assert dns.wait_query("allowed.test", "A", count=2)
     times = [q.time for q in dns.queries if q.qtype == "A"]
     check_time((times[1] - times[0]) * 60, limits.LIMIT_DNS_TRY_MAX_MS / 1000)
+
+
+def test_least_time_of_a_try_at_a_resolver(egressd):
+    """Many resolvers that share a short time: the next one is not asked before this one could answer."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(DnsServer()) for _ in range(limits.LIMIT_RESOLVERS)]
+        for server in servers:
+            server.behave("allowed.test", silent=True)
+        proxy = egressd("allowed.test", "--dns-timeout", "1",
+                        *[word for server in servers for word in ("--dns", server.address)], use_dns=None)
+        assert proxy.tunnel("allowed.test:443")[1].code == "dns-timeout"
+        times = sorted(q.time for server in servers for q in server.queries if q.qtype == "A")
+    assert len(times) >= 3
+    assert all(b - a > limits.LIMIT_DNS_TRY_MIN_MS / 1000 - 0.02 for a, b in zip(times, times[1:]))
 
 
 def test_reload_waits_for_quiet(egressd):
@@ -472,19 +489,22 @@ def test_pending_lookups(egressd, dns):
     assert answer.code == "special-address"
 
 
-def test_descriptors_are_kept_in_reserve(run_egressd, egressd, tmp_path):
-    """The connection limit leaves room for what is no connection."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_descriptors_are_kept_in_reserve(tmp_path, workers):
+    """The connection limit leaves room for what is no connection, and for each worker's own."""
     wanted = 10
+    files = wanted * limits.LIMIT_FDS_PER_CONN + limits.LIMIT_RESERVED_FDS + \
+        (workers - 1) * limits.LIMIT_WORKER_FDS
     wrapper = tmp_path / "limited"
-    wrapper.write_text(f"#!/bin/sh\nulimit -n {wanted * limits.LIMIT_FDS_PER_CONN + limits.LIMIT_RESERVED_FDS}\n"
-                       f"exec {EGRESSD} \"$@\"\n")
+    wrapper.write_text(f"#!/bin/sh\nulimit -n {files}\nexec {EGRESSD} \"$@\"\n")
     wrapper.chmod(0o755)
     entries = tmp_path / "list"
     entries.write_text("allowed.test\n")
     for count, said in ((wanted, False), (wanted + 1, True)):
         with subprocess.Popen([wrapper, "--allowlist", entries, "--listen", f"127.0.0.1:{free_port()}",
-                               "--dns", "127.0.0.1:9", "--audit-log", tmp_path / "log",
-                               "--max-connections", str(count), "--workers", "1"], stderr=subprocess.PIPE) as process:
+                               "--dns", "127.0.0.1:9", "--audit-log", tmp_path / "log", "--workers",
+                               str(workers), "--max-connections", str(count)],
+                              stderr=subprocess.PIPE) as process:
             lines = []
             while not lines or b"serving" not in lines[-1]:
                 lines.append(process.stderr.readline())
@@ -492,3 +512,46 @@ def test_descriptors_are_kept_in_reserve(run_egressd, egressd, tmp_path):
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
         assert any(b"open files allows %d connections" % wanted in line for line in lines) == said, lines
+
+
+# ---- sizes that only the whole program has
+
+def test_bodies_larger_than_a_piece(egressd, origin):
+    """Many pieces that come at once are passed as they are, also behind the head."""
+    up = origin(HttpOrigin)
+    proxy = egressd(f"{up.host}:{up.port}")
+    for size in (limits.LIMIT_PIECE - 1, limits.LIMIT_PIECE, 3 * limits.LIMIT_PIECE + 1):
+        body = bytes(range(48, 123)) * (size // 75 + 1)
+        answer = proxy.request("POST", f"http://{up.host}:{up.port}/", f"Content-Length: {size}\r\n",
+                               body[:size])
+        assert answer.json["body"].encode() == body[:size]
+
+
+@pytest.mark.parametrize("byte", ["a", "\x01", '"', "\\", "\u00e9", "*"])
+def test_the_longest_diagnostic_in_json(run_egressd, byte):
+    """A line of a list that is as long as it may be, and longer when it is escaped."""
+    entry = byte * (1024 // len(byte.encode()))
+    done = run_egressd("--check", "-", "--json", stdin=entry + "\n")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and len(found) == 1 and found[0]["entry"]
+    assert found[0]["text"] and all(len(line) < limits.LIMIT_LINT_LINE for line in done.stdout.split("\n"))
+    assert len(found[0]["text"].encode()) <= limits.LIMIT_LINT_TEXT
+
+
+def ask_metrics(port):
+    return Client(socket.create_connection(("127.0.0.1", port), 20))
+
+
+def test_metrics_limits(fast):
+    """Who asks for the numbers is bounded as well: in time, in bytes, and how many at a time."""
+    port = free_port()
+    proxy, mark = fast(10, "allowed.test", "--metrics", f"127.0.0.1:{port}")
+    begin = mark()
+    silent = [ask_metrics(port) for _ in range(limits.LIMIT_METRICS_CONNS)]
+    late = ask_metrics(port).send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert all(client.ended() for client in silent)
+    check_time(mark() - begin, limits.LIMIT_METRICS_MS / 1000)
+    answer = late.read_answer()  # it waited until one of the others had to go
+    assert answer.status == 200 and len(answer.body) <= limits.LIMIT_METRICS_TEXT
+    large = ask_metrics(port).send("GET /metrics HTTP/1.1\r\nX: " + "x" * limits.LIMIT_METRICS_HEAD)
+    assert b" 200 " not in large.read_all()

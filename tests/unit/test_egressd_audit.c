@@ -170,6 +170,38 @@ static const char *rewritten(const struct audit_entry *entry, uint64_t lost,
 	return out;
 }
 
+/* A member that is too long ends in "..." and has exactly its share of the line. */
+static void check_cut(const cJSON *root, const char *name, size_t most)
+{
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, name));
+	assert_non_null(text);
+	assert_int_equal(strlen(text), most);
+	assert_string_equal(text + most - 3, "...");
+}
+
+static void test_every_part_has_its_share(void **state)
+{
+	(void)state;
+	static char long_text[8192];
+	memset(long_text, 'x', sizeof long_text - 1);
+	struct audit_entry e = an_allow;
+	e.client = e.address = e.sni = e.text = e.method = e.host = e.path = e.rule_entry =
+	    long_text;
+	e.method_len = e.host_len = e.path_len = e.rule_entry_len = sizeof long_text - 1;
+	cJSON *root = cJSON_Parse(line_of(&e, long_text, 0));
+	assert_non_null(root);
+	check_cut(root, "session", LIMIT_AUDIT_SESSION);
+	check_cut(root, "client", LIMIT_AUDIT_CLIENT);
+	check_cut(root, "method", LIMIT_AUDIT_METHOD);
+	check_cut(root, "host", LIMIT_AUDIT_HOST);
+	check_cut(root, "sni", LIMIT_AUDIT_HOST);
+	check_cut(root, "path", LIMIT_AUDIT_PATH);
+	check_cut(root, "address", LIMIT_AUDIT_ADDRESS);
+	check_cut(root, "text", LIMIT_AUDIT_TEXT);
+	check_cut(cJSON_GetObjectItemCaseSensitive(root, "rule"), "entry", LIMIT_AUDIT_ENTRY);
+	cJSON_Delete(root);
+}
+
 static void test_rewritten(void **state)
 {
 	(void)state;
@@ -438,6 +470,8 @@ static void test_many_in_a_turn(void **state)
 {
 	struct fixture *f = *state;
 	static struct waiter many[3000];
+	/* More than one write's, in lines and in bytes. */
+	_Static_assert(COUNT(many) > LIMIT_AUDIT_LINES && COUNT(many) * 100 > LIMIT_AUDIT_TURN, "");
 	memset(many, 0, sizeof(many));
 	open_file(f, 0);
 	for (size_t i = 0; i < COUNT(many); i++)
@@ -921,6 +955,7 @@ int main(void)
 		cmocka_unit_test(test_examples),
 		cmocka_unit_test(test_longest_line),
 		cmocka_unit_test(test_forging),
+		cmocka_unit_test(test_every_part_has_its_share),
 		cmocka_unit_test(test_rewritten),
 		WITH_LOG(test_one_turn),
 		WITH_LOG(test_from_a_timer),

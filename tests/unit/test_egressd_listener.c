@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
 #include "limits.h"
@@ -195,6 +197,44 @@ static void test_an_address_in_use_is_refused(void **state)
 	close(other);
 }
 
+static unsigned read_number(const char *path)
+{
+	unsigned number = 0;
+	FILE *file = fopen(path, "r");
+	if (file != NULL) {
+		assert_int_equal(fscanf(file, "%u", &number), 1);
+		fclose(file);
+	}
+	return number;
+}
+
+/* As many clients wait in the kernel's queue as was asked for, or as the system allows; one more is
+ * taken by Linux, and then no more. */
+static void test_the_queue_has_its_length(void **state)
+{
+	struct fixture *f = *state;
+	static int fds[2 * LIMIT_BACKLOG];
+	unsigned most = read_number("/proc/sys/net/core/somaxconn"), queued = 0, count = 0;
+	if (most == 0) {
+		print_message("skipped: the system does not say how long a queue may be\n");
+		skip();
+	}
+	most = (most < LIMIT_BACKLOG ? most : LIMIT_BACKLOG) + 1;
+	listener_pause(&f->listener);
+	while (count < most + 8) {
+		fds[count] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_true(fds[count] >= 0);
+		assert_int_equal(fcntl(fds[count], F_SETFL, O_NONBLOCK), 0);
+		connect(fds[count++], (struct sockaddr *)&f->addr, sizeof f->addr);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		struct pollfd p = { .fd = fds[i], .events = POLLOUT };
+		queued += poll(&p, 1, i < most ? 1000 : 0) == 1;
+		close(fds[i]);
+	}
+	assert_int_equal(queued, most);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +245,7 @@ int main(void)
 		TEST(test_without_descriptors_it_waits_and_goes_on),
 		TEST(test_resuming_asks_at_once),
 		TEST(test_an_address_in_use_is_refused),
+		TEST(test_the_queue_has_its_length),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,6 +274,7 @@ static void test_bounds(void **state)
 	for (size_t i = 0; i < ACL_NAME_MAX; i++)
 		name[i] = i % 60 == 59 ? '.' : 'a';
 	struct acl_host h = host(name);
+	size_t longest = 0;
 	static const char *const pieces[] = { "%s",      "\x01",         "\"", "\xff",
 					      "abc %s ", "\xe2\x82\xac", "%" };
 	for (size_t i = 0; i < COUNT(pieces); i++) {
@@ -282,14 +283,25 @@ static void test_bounds(void **state)
 		struct reply reply = {
 			.code = CODE_NOT_LISTED, .host = &h, .port = 65535, .hint = hint
 		};
-		cJSON *body = cJSON_Parse(body_of(answer(&reply)));
+		const char *text = body_of(answer(&reply));
+		assert_true(strlen(text) < LIMIT_REPLY_BODY);
+		const char *quoted = strstr(text, "\"message\":\"");
+		assert_non_null(quoted);
+		quoted += strlen("\"message\":\"");
+		size_t quoted_len = (size_t)(strstr(quoted, "\",\"error\"") - quoted);
+		assert_true(quoted_len <= LIMIT_REPLY_QUOTED);
+		longest = quoted_len > longest ? quoted_len : longest;
+		cJSON *body = cJSON_Parse(text);
 		assert_non_null(body);
+		assert_true(strlen(cJSON_GetObjectItem(body, "message")->valuestring) <
+			    LIMIT_REPLY_MESSAGE + 8);
 		assert_int_equal(strlen(cJSON_GetObjectItem(body, "add")->valuestring),
 				 ACL_NAME_MAX + 6);
 		cJSON_Delete(body);
 		reply.plain = true;
 		answer(&reply);
 	}
+	assert_true(longest > LIMIT_REPLY_QUOTED - 16); /* where escapes are cut */
 }
 
 static void test_special_names_the_address(void **state)
