@@ -776,7 +776,7 @@ static void test_unawaited_lookups_make_room(void **state)
 		asked++;
 	}
 	assert_int_equal(b.pin->code, CODE_OVERLOAD);
-	assert_int_equal(asked, LIMIT_QUERIES / 2);
+	assert_int_equal(asked + 1, LIMIT_QUERIES / 2); /* two each, and those of both.test */
 	pin_unref(b.pin);
 	for (unsigned i = 0; i < LIMIT_LOOKUPS; i++) {
 		if (i == 7)
