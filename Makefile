@@ -199,7 +199,7 @@ $(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) $(WRAP_fuzz_$*) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
 WRAP_fuzz_conn := -pthread -Wl,--wrap=cage_prepare,--wrap=cage_enter
 
-.PHONY: help test unit pytest-proxy load pytest-launcher pytest-jail fuzz-replay check lint check-includes analyze sanitize \
+.PHONY: help test unit mutants pytest-proxy load pytest-launcher pytest-jail fuzz-replay check lint check-includes analyze sanitize \
         fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean
 
 unit: $(UNIT_TESTS)
@@ -261,6 +261,10 @@ fuzz-all:
 	@set -e; for f in $(FUZZERS); do $(MAKE) --no-print-directory fuzz FUZZ=$$f SECONDS=$(SECONDS) 2>&1 | \
 		grep -E 'ERROR|SUMMARY|number_of_executed|Error' | sed "s/^/fuzz $$f: /"; \
 		! ls build/fuzz/crash-$$f-* >/dev/null 2>&1; done
+
+## mutants: removes the rules of egressd one at a time; a test must notice each (takes an hour)
+mutants:
+	tests/mutate
 
 # Which part may include whose headers. acl knows nobody; the programs know acl and never each other;
 # within egressd lower files never call up.

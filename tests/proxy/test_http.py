@@ -136,6 +136,19 @@ def test_keep_alive_and_pipelining(web):
     site.closes(count=21)
 
 
+@pytest.mark.parametrize("last", [GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"),
+                                  "GET BASE/ HTTP/1.0\r\n\r\n",
+                                  "GET BASE/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"])
+def test_nothing_is_read_behind_the_last_request(web, last):
+    """What stands behind a request that ends its connection is no request."""
+    site = web()
+    client = site.send(last + GET + "POST BASE/x HTTP/1.1\r\nHost: AUTHORITY\r\nContent-Length: 5\r\n\r\nhello")
+    assert client.read_answer().status == 200
+    assert client.ended()
+    site.closes()
+    assert len(site.up.requests) == 1 and len(site.proxy.audit(action="allow")) == 1
+
+
 def test_each_request_is_decided_anew(web):
     site = web()
     client = site.send(GET + "GET http://denied.test/ HTTP/1.1\r\nHost: AUTHORITY\r\n\r\n" + GET)
