@@ -216,6 +216,25 @@ load: $(OUT)/egressd
 	@tests/install-deps test
 	$(PYTEST) -m load -rs tests/proxy
 
+## faults: every allocation and system call fails in turn, under a running egressd
+FAULTY := $(OUT)/tests/egressd-faulty
+FAULT_CALLS := malloc calloc realloc socket accept accept4 connect pipe2 epoll_ctl read write writev recv send \
+               splice getsockopt shutdown
+comma := ,
+$(FAULTY): tests/proxy/fault.c $(OBJ)/egressd/main.o $(EGRESSD_A) $(ACL_A)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fno-builtin -DWRAP $(HARD) $(LDFLAGS) $(LDHARD) \
+		$(FAULT_CALLS:%=-Wl$(comma)--wrap=%) -o $@ $^ $(LIB_egressd)
+.PHONY: faults hardening
+faults: $(OUT)/egressd $(if $(SAN),$(FAULTY))
+	$(PYTEST) tests/proxy/faults.py
+
+# What the compiler was asked for is in the binaries; SECURITY.md names tests that exist.
+hardening: all
+	@tests/check-hardening $(OUT)/egressd $(OUT)/prisoncode
+	@tests/check-security
+
 pytest-launcher: $(OUT)/prisoncode
 	$(PYTEST) tests/launcher
 
@@ -237,7 +256,9 @@ check:
 	@$(MAKE) --no-print-directory -j$(JOBS) WERROR=1 all
 	@$(MAKE) --no-print-directory check-includes lint
 	@$(MAKE) --no-print-directory WERROR=1 test
+	@$(MAKE) --no-print-directory hardening faults
 	@$(MAKE) --no-print-directory sanitize
+	@$(MAKE) --no-print-directory SAN=1 WERROR=1 CFLAGS="-O1 -g" faults
 	@$(MAKE) --no-print-directory load
 	@$(MAKE) --no-print-directory fuzz-all SECONDS=5
 	@$(MAKE) --no-print-directory e2e

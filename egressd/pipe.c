@@ -66,18 +66,31 @@ static int send_later(struct pipe *pipe, const char *data, size_t len)
 	return 1;
 }
 
+/*
+ * What cannot be written to will not answer: what it has said is still read, and then its end. A
+ * peer that is gone ends by itself; a lack of memory or buffers would leave the other side waiting.
+ */
+static int give_up(struct pipe *pipe, int status)
+{
+	uv_os_fd_t fd;
+	if (uv_fileno((uv_handle_t *)&pipe->tcp, &fd) == 0)
+		shutdown(fd, SHUT_RDWR);
+	return status;
+}
+
 int pipe_send(struct pipe *pipe, const void *data, size_t len)
 {
 	/* uv_buf_t serves reads too, so it is not const; a write does not change it. */
 	const uv_buf_t buf = { .base = (char *)data, .len = len };
 	int n = uv_try_write(stream_of(pipe), &buf, 1);
 	if (n < 0 && n != UV_EAGAIN)
-		return n;
+		return give_up(pipe, n);
 	pipe->sent += len;
 	size_t out = n > 0 ? (size_t)n : 0;
 	if (out == len)
 		return 0;
-	return send_later(pipe, (const char *)data + out, len - out);
+	int r = send_later(pipe, (const char *)data + out, len - out);
+	return r < 0 ? give_up(pipe, r) : r;
 }
 
 int pipe_shutdown(struct pipe *pipe)
@@ -186,6 +199,8 @@ static void on_written(uv_write_t *req, int status)
 	free(w);
 	if (uv_is_closing((uv_handle_t *)&pipe->tcp) || (status == 0 && pipe_is_pending(pipe)))
 		return;
+	if (status < 0)
+		give_up(pipe, status);
 	from = pipe->peer;
 	if (from == NULL || from->state == PIPE_OFF) {
 		pipe->ops->drained(pipe, status);
