@@ -161,10 +161,35 @@ static char *find_checkout(void)
 	return NULL;
 }
 
+/* Where make install puts them, seen from the program: PREFIX/share, or ~/.local/share for ~/bin. */
+static char *find_installed(void)
+{
+	static const char *const places[] = { "share/prisoncode", ".local/share/prisoncode" };
+	char path[4096];
+	size_t len = sizeof(path);
+	if (uv_exepath(path, &len) != 0)
+		return NULL;
+	for (int up = 0; up < 2; up++) {
+		char *slash = strrchr(path, '/');
+		if (slash == NULL)
+			return NULL;
+		*slash = '\0';
+	}
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		char *dir = xasprintf("%s/%s", path, places[i]);
+		if (has_sources(dir))
+			return dir;
+		free(dir);
+	}
+	return NULL;
+}
+
 int paths_find_sources(char **ret, struct fail *why)
 {
 	const char *given = env("PRISONCODE_DATADIR");
 	char *dir = given != NULL ? absolute(given) : find_checkout();
+	if (dir == NULL)
+		dir = find_installed();
 	if (dir == NULL)
 		dir = xstrdup(PRISONCODE_DATADIR);
 	if (has_sources(dir)) {
