@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -140,3 +141,23 @@ def test_a_dead_sidecar_closes_the_way_out(home):
     home.write("go", "")
     out, err = process.communicate(timeout=60)
     assert out == "closed\n", err
+
+
+def everything():
+    """What sessions may leave: in the engine, as interfaces, as processes."""
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    return {"engine": left_behind(), "networks": len(docker("network", "ls", "-q").split()),
+            "links": len([l for l in links.splitlines() if ": br-" in l or ": veth" in l]),
+            "processes": len([l for l in processes.splitlines() if "prisoncode" in l and "-egressd" in l])}
+
+
+def test_sessions_one_after_another_leave_nothing(home):
+    """PRISONCODE_TEST_SESSIONS of them (5): subnets are used again, nothing piles up."""
+    before = everything()
+    for n in range(int(os.environ.get("PRISONCODE_TEST_SESSIONS", "5"))):
+        done = home.run("--bash", "-c", f"echo {n}")
+        assert (done.returncode, done.stdout) == (0, f"{n}\n")
+    wait_until(lambda: not left_behind() and not home.staged(), 60, "the last janitor")
+    wait_until(lambda: everything() == before, 30, "interfaces and processes are gone")
+    assert sorted(p.name for p in (home.dot / "run").iterdir() if p.name != ".warned") == [".lock", ".owner"]

@@ -2,6 +2,7 @@
 import fcntl
 import os
 import pathlib
+import select
 import signal
 import struct
 import subprocess
@@ -20,6 +21,19 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < end, "waited in vain for " + what
         time.sleep(0.005)
+
+
+def wait_for_line(process, text):
+    """The line of its standard error with this text, without its end."""
+    seen, end = b"", time.monotonic() + DEADLINE
+    while True:
+        for line in seen.decode().split("\n")[:-1]:
+            if text in line:
+                return line
+        ready, _, _ = select.select([process.stderr], [], [], max(0, end - time.monotonic()))
+        more = os.read(process.stderr.fileno(), 65536) if ready else b""
+        assert more, "waited in vain for '%s': %s" % (text, seen.decode())
+        seen += more
 
 
 def holder(lock):

@@ -7,10 +7,11 @@ import shlex
 import signal
 import stat
 import subprocess
+import time
 
 import pytest
 
-from conftest import holder, mounts, option, wait_for
+from conftest import holder, mounts, option, wait_for, wait_for_line
 
 CLEAN_UP = ["rm jail", "stop egressd", "rm egressd", "network rm net", "network rm out"]
 
@@ -52,6 +53,22 @@ def command_of(call):
     words = args_of(call, "prisoncode:latest")
     assert words[0].endswith("/jail-init")
     return words[words.index("--") + 1:]
+
+
+@pytest.mark.parametrize("slow", ["network create *-net", "create *-egressd *"])
+def test_the_sidecar_is_connected_when_both_ends_are_there(box, slow):
+    os.mkfifo(box.fake / "go")
+    box.behave("case \"$*\" in %s) : >\"$FAKE/here\"; read x <\"$FAKE/go\"; : >\"$FAKE/made\";; "
+               "'network connect '*) [ -e \"$FAKE/made\" ] || : >\"$FAKE/early\";; esac" % slow.replace(" ", "\\ "))
+    p = box.popen("run", "x")
+    wait_for((box.fake / "here").exists, slow)
+    box.wait_for_call("create jail")
+    box.wait_for_call("network create out")
+    assert "network connect egressd" not in box.verbs()
+    (box.fake / "go").write_text("\n")
+    p.communicate(timeout=20)
+    assert p.returncode == 0 and not (box.fake / "early").exists()
+    assert_nothing_left(box)
 
 
 def test_jail_options(box):
@@ -370,11 +387,7 @@ def test_sidecar_that_ends_is_told(box):
     box.wait_for_container("egressd")
     pipe = next(box.fake.glob("pipe.*-egressd.*"))
     pipe.write_text("end\n")
-    line = p.stderr.readline()
-    while "proxy has ended" not in line:
-        assert line, "said nothing"
-        line = p.stderr.readline()
-    assert "status 9" in line
+    assert "status 9" in wait_for_line(p, "proxy has ended")
     p.terminate()
     p.communicate(timeout=20)
     assert_nothing_left(box)
@@ -408,10 +421,7 @@ def test_broken_list_change_keeps_the_old_one(box):
     p = box.popen("run", "x")
     box.wait_for_container("jail")
     box.set_list("*.example.com\n")
-    line = ""
-    while "the old one stays in force" not in line:
-        line = p.stderr.readline()
-        assert line, "said nothing"
+    wait_for_line(p, "the old one stays in force")
     assert (box.sessions()[0] / "list" / "domains.txt").read_text() == "api.openai.com\n"
     assert "kill HUP egressd" not in box.verbs()
     p.terminate()
@@ -587,6 +597,7 @@ def test_killed_at_any_step_the_janitor_cleans_up(box, verb):
     p.wait()
     waits = verb.split()[0] not in ("start",)
     if waits:
+        time.sleep(0.3)  # a janitor that does not wait has begun by then
         assert "rm jail" not in box.verbs()
     (box.fake / "go").write_text("\n") if waits else None
     wait_for(lambda: box.session_dirs() == [], "the janitor")

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from conftest import mounts, option
+from conftest import mounts, option, wait_for_line
 
 HEAD = "prisoncode: changed in this session, where this machine may run things by itself; look before you go on:"
 
@@ -116,11 +116,8 @@ def test_settings_of_git_that_run_something_are_told_at_once(box):
     repository(box.workspace / ".git")
     box.behave("jail='printf \"[core]\\n\\thooksPath = .h\\n\" >>.git/config; await; exit 0'")
     p = box.popen("run", "x")
-    line = p.stderr.readline()
-    while "a setting of git now runs something" not in line:
-        assert line, "said nothing"
-        line = p.stderr.readline()
-    assert line.endswith(": .git/config: core.hookspath = .h\n") and p.poll() is None
+    line = wait_for_line(p, "a setting of git now runs something")
+    assert line.endswith(": .git/config: core.hookspath = .h") and p.poll() is None
     p.terminate()
     p.communicate(timeout=20)
 
