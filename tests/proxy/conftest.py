@@ -65,7 +65,7 @@ def fresh_loopback():
 
 
 def free_port(host="127.0.0.1"):
-    with socket.socket() as s:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
         s.bind((host, 0))
         return s.getsockname()[1]
 
@@ -113,7 +113,7 @@ class Egressd:
     """One running egressd."""
 
     def __init__(self, folder, entries, options, dns, audit, listen, env, program,
-                 list_path, audit_path):
+                 list_path, audit_path, workers):
         self.folder = folder
         self.list_path = list_path or os.path.join(folder, "domains.txt")
         self.audit_path = audit_path or os.path.join(folder, "audit.jsonl")
@@ -125,10 +125,10 @@ class Egressd:
             argv += ["--audit-log", self.audit_path]
         if dns is not None:
             argv += ["--dns", dns.address]
-        if "--workers" not in options:
-            argv += ["--workers", str(WORKERS)]
+        self.workers = workers
+        if workers is not None:
+            argv += ["--workers", str(workers)]
         argv += options
-        self.workers = int(argv[argv.index("--workers") + 1])
         self.argv = argv
         self.expected = list(ORDINARY)
         self.accounts = audit == "file"  # check_accounts() at the end
@@ -313,15 +313,15 @@ def dns():
 def egressd(tmp_path, dns):
     """Starts egressd: egressd(entries, *options, audit="file"|"stdout"|descriptor, wait=True).
 
-    entries None: list_path is there already. program runs EGRESSD in some way of its own."""
+    workers None leaves their number to egressd. entries None: list_path is there already. program runs EGRESSD in some way of its own."""
     running = []
 
     def start(entries, *options, use_dns=dns, audit="file", wait=True, listen=None, env=None,
-              program=EGRESSD, list_path=None, audit_path=None):
+              program=EGRESSD, list_path=None, audit_path=None, workers=WORKERS):
         folder = tmp_path / f"egressd{len(running)}"
         folder.mkdir()
         one = Egressd(str(folder), entries, list(options), use_dns, audit, listen, env or {},
-                      program, list_path, audit_path)
+                      program, list_path, audit_path, workers)
         running.append(one)
         if wait:
             one.wait_ready()
