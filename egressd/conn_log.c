@@ -113,6 +113,18 @@ static enum audit_action action_of(enum code code)
 	return AUDIT_DENY;
 }
 
+/* Is upstream the one that this request leads to, and not one that is kept from an earlier request to
+ * somewhere else? */
+static bool is_own_upstream(const struct conn *c)
+{
+	const struct request *rq = c->request;
+	if (c->upstream == NULL || rq == NULL)
+		return c->upstream != NULL;
+	return rq->parsed && rq->up_port == rq->target.port &&
+	       rq->up_host.len == rq->target.host.len &&
+	       memcmp(rq->up_host.text, rq->target.host.text, rq->up_host.len) == 0;
+}
+
 void conn_log_refusal(struct conn *c, enum code code, struct audit_wait *wait, const char *sni)
 {
 	struct texts texts;
@@ -124,7 +136,7 @@ void conn_log_refusal(struct conn *c, enum code code, struct audit_wait *wait, c
 	if (e.action == AUDIT_DENY && sni != NULL && *sni != '\0')
 		e.sni = sni;
 	const struct request *rq = c->request;
-	const struct acl_addr *addr = c->upstream != NULL ? &c->addr : NULL;
+	const struct acl_addr *addr = is_own_upstream(c) ? &c->addr : NULL;
 	if (rq != NULL && code == CODE_SPECIAL_ADDRESS && rq->vetted.dropped.family != 0)
 		addr = &rq->vetted.dropped;
 	if (addr != NULL) {

@@ -313,7 +313,8 @@ def dns():
 def egressd(tmp_path, dns):
     """Starts egressd: egressd(entries, *options, audit="file"|"stdout"|descriptor, wait=True).
 
-    workers None leaves their number to egressd. entries None: list_path is there already. program runs EGRESSD in some way of its own."""
+    workers None leaves their number to egressd. entries None: list_path is there already. program
+    runs EGRESSD in some way of its own."""
     running = []
 
     def start(entries, *options, use_dns=dns, audit="file", wait=True, listen=None, env=None,

@@ -29,10 +29,10 @@ def list_file(tmp_path):
 @pytest.fixture
 def tunnel_to(egressd, dns, origin):
     """A raw tunnel's way to an origin: (proxy, origin, target)."""
-    def start(handler=None, options=(), extra=()):
+    def start(handler=None, options=(), extra=(), **more):
         up = origin(Origin, handler) if handler else origin()
         dns.add("allowed.test", A(up.host))
-        proxy = egressd([f"allowed.test:{up.port}", up.host, *extra], *options)
+        proxy = egressd([f"allowed.test:{up.port}", up.host, *extra], *options, **more)
         return proxy, up, f"allowed.test:{up.port}"
     return start
 
@@ -690,7 +690,7 @@ def test_trickled_head_is_not_extended(egressd):
 def test_too_many_of_one_client(egressd, dns, origin):
     up = origin(sink)
     dns.add("allowed.test", A(up.host))
-    proxy = egressd([f"allowed.test:{up.port}", up.host], "--max-per-client", "2")
+    proxy = egressd([f"allowed.test:{up.port}", up.host], "--max-per-client", "2", workers=1)
     kept = [proxy.tunnel(f"allowed.test:{up.port}")[0] for _ in range(2)]
     client, answer = proxy.tunnel(f"allowed.test:{up.port}")
     assert (answer.status, answer.code) == (429, "limit")
@@ -710,7 +710,7 @@ def test_too_many_of_one_client(egressd, dns, origin):
 
 def test_connection_limit_pauses_accepting(tunnel_to):
     """Clients above it wait in the kernel, nothing spins, and they are served when there is room."""
-    proxy, up, target = tunnel_to(options=["--max-connections", "3"])
+    proxy, up, target = tunnel_to(options=["--max-connections", "3"], workers=1)
     kept = [proxy.tunnel(target)[0] for _ in range(3)]
     waiting = []
     for _ in range(5):
@@ -741,7 +741,7 @@ def test_open_files_limit(egressd, dns, origin, tmp_path):
     wrapper = tmp_path / "limited"
     wrapper.write_text(f"#!/bin/sh\nulimit -n 100\nexec {EGRESSD} \"$@\"\n")
     wrapper.chmod(0o755)
-    proxy = egressd([f"allowed.test:{up.port}", up.host], wait=False)
+    proxy = egressd([f"allowed.test:{up.port}", up.host], wait=False, workers=1)
     proxy.wait_ready()
     proxy.process.send_signal(signal.SIGTERM)
     assert proxy.process.wait(20) == 0

@@ -79,12 +79,18 @@ def test_default_is_what_it_may_use(egressd, cpus):
 
 
 def test_no_more_than_connections(egressd):
-    """A worker without a connection to give would leave its clients waiting for ever."""
+    """Each worker takes one client at least, so there are not more of them than connections."""
     proxy = egressd("a.test", "--max-connections", "1", workers=WORKERS)
-    for _ in range(20):
-        client = proxy.connect()
-        assert health(client) == 204
-        client.close()
+    clients = many(proxy, 20)
+    for client in clients:
+        client.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert clients[0].read_head().status == 204
+    clients[1].sock.settimeout(0.3)  # nothing to wait for: it must not come
+    with pytest.raises(TimeoutError):
+        clients[1].read_head()
+    clients[0].close()
+    clients[1].sock.settimeout(20)
+    assert clients[1].read_head().status == 204
 
 
 def test_signals_are_the_first_ones(egressd):
@@ -297,16 +303,23 @@ def test_drain_ends_all_in_time(egressd, dns, origin):
 
 
 def test_second_signal_ends_at_once(egressd, dns, origin):
+    """Also when only others than the first worker, whose the signals are, still have something."""
     up = origin()
     dns.add("x.test", A(up.host))
     proxy = egressd([f"x.test:{up.port}", up.host], workers=WORKERS)
     proxy.accounts = False
     proxy.exit_status = 128 + signal.SIGTERM
-    tunnels = [proxy.tunnel(f"x.test:{up.port}")[0] for _ in range(16)]
+    tunnels = [proxy.tunnel(f"x.test:{up.port}")[0] for _ in range(40)]
     idle = proxy.connect()
-    health(idle)
+    assert health(idle) == 204
     proxy.kill(signal.SIGTERM)
-    assert idle.ended()  # the first one has been taken
+    assert idle.ended()  # the first signal has been taken
+    worker = {line["client"]: line["id"] % WORKERS for line in proxy.audit(action="allow")}
+    for client in tunnels:
+        host, port = client.sock.getsockname()
+        if worker[f"{host}:{port}"] == 1:
+            client.close()
+    proxy.wait_audit(count=list(worker.values()).count(1), action="close", code="done")
+    time.sleep(0.2)  # for the first worker to see that it has nothing left
     proxy.kill(signal.SIGTERM)
     assert proxy.process.wait(20) == 128 + signal.SIGTERM
-    assert len(tunnels) == 16
