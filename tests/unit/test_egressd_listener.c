@@ -85,8 +85,10 @@ static unsigned run_ms(struct fixture *f, uint64_t ms)
 	uv_update_time(&f->loop);
 	f->timer.data = &over;
 	uv_timer_start(&f->timer, on_time, ms, 0);
-	for (; !over; turns++)
+	while (!over) {
 		uv_run(&f->loop, UV_RUN_ONCE);
+		turns++;
+	}
 	return turns;
 }
 
