@@ -284,7 +284,8 @@ def test_the_pin_holds(egressd, dns, origin):
     first = origin(sink)
     second = origin(sink, port=first.port)
     dns.add("flip.test", A(first.host, ttl=0))
-    proxy = egressd(f"flip.test:{first.port}\n{first.host}\n{second.host}\n")
+    proxy = egressd(f"flip.test:{first.port}\n{first.host}\n{second.host}\n",
+                    workers=1)
     for i in range(3):
         client, answer = proxy.tunnel(f"flip.test:{first.port}", first=b"x")
         assert answer.status == 200
