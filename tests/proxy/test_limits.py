@@ -204,7 +204,7 @@ def test_health_time(run_egressd, clock_library, origin):
 def test_time_of_a_try_at_a_resolver(fast, dns):
     """Many resolvers share the time, and yet each has some; a long time is not one long wait."""
     dns.behave("allowed.test", silent=True)
-    proxy, mark = fast(60, "allowed.test", "--dns-timeout", "600")
+    proxy, mark = fast(60, "allowed.test", "--dns-timeout", "3600")
     client = proxy.connect()
     client.send("CONNECT allowed.test:443 HTTP/1.1\r\n\r\n")
     assert dns.wait_query("allowed.test", "A", count=2)
