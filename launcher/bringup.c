@@ -13,7 +13,7 @@
 #include "images.h"
 #include "session_internal.h"
 
-#define READY_MS     10000 /* for the sidecar's first line; it takes 5 ms once its container runs */
+#define READY_MS     30000 /* for the sidecar's first line; 300 ms, but for a machine that is busy */
 #define SUBNET_TRIES 10
 
 /* ---- what the engine is asked ----------------------------------------------------------------- */
@@ -299,7 +299,7 @@ static int sidecar_failed(struct session *s, struct fail *why)
 	if (!s->sidecar.proc.running && s->sidecar_words.n == 0)
 		return step_explain(&s->sidecar, why);
 	return fail_set(why, "the proxy did not start%s",
-			s->sidecar_words.n > 0 ? " (what it said is above)" : " in 10 seconds");
+			s->sidecar_words.n > 0 ? " (what it said is above)" : " in 30 seconds");
 }
 
 /*
