@@ -130,7 +130,9 @@ def person():
         group = socket_group()
         yield Person(name, made.pw_uid, made.pw_gid, [] if group is None else [group])
     finally:
-        subprocess.run(["userdel", name], check=True)
+        # What cleans up behind a session may run for a moment longer.
+        wait_until(lambda: subprocess.run(["userdel", name], stderr=subprocess.DEVNULL).returncode == 0,
+                   30, "no process of the tests' user is left")
 
 
 @pytest.fixture(scope="session")

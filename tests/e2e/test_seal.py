@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -311,3 +312,85 @@ def test_a_denied_name_causes_no_lookup(home, sniffer):
     home.run("--bash", "-c", "; ".join(ask.format(name) for name in (listed, denied)))
     assert sniffer.saw(listed), "a listed name is looked up by the sidecar"
     assert sniffer.saw(denied) == []
+
+
+# ---- the proof at each start ---------------------------------------------------------------------
+
+# A docker command that leaves out or replaces words: an engine that did not understand them.
+FILTER = """#!/usr/bin/python3
+import os, sys
+words = sys.argv[1:]
+for old, new in {changes!r}:
+    for i in range(len(words) - len(old) + 1):
+        if words[i:i + len(old)] == old:
+            words[i:i + len(old)] = new
+            break
+os.execv({docker!r}, ["docker", *words])
+"""
+
+
+def spoil(home, changes):
+    folder = home.path / "bin"
+    folder.mkdir()
+    path = folder / "docker"
+    path.write_text(FILTER.format(changes=changes, docker=shutil.which("docker")))
+    path.chmod(0o755)
+    home.person.own(folder)
+    home.env = {**home.env, "PATH": f"{folder}:{home.env['PATH']}"}
+
+
+def test_every_session_says_that_it_is_sealed(home):
+    done = home.run("--bash", "-c", "echo hello")
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    assert re.fullmatch(r"prisoncode: sealed: (\d+)/\1\n", done.stderr), done.stderr
+
+
+INHIBIT = "com.docker.network.bridge.inhibit_ipv4=true"
+ISOLATED = "com.docker.network.bridge.gateway_mode_ipv4=isolated"
+
+
+@pytest.mark.parametrize("changes,probe", [
+    ([(["-o", INHIBIT, "-o", ISOLATED], [])], "gateway: "),
+    ([(["--internal", "-o", INHIBIT, "-o", ISOLATED], [])], "gateway: "),
+    ([(["--cap-drop", "ALL"], [])], "rights: "),
+    ([(["--sysctl", "net.ipv6.conf.all.disable_ipv6=1"],
+       ["--sysctl", "net.ipv6.conf.all.disable_ipv6=0"])], "IPv6: "),
+])
+def test_a_jail_that_is_not_sealed_does_not_start(home, changes, probe):
+    """The probe is named, nothing was run, and nothing is left (the fixture looks)."""
+    spoil(home, changes)
+    done = home.run("--bash", "-c", "touch started; exit 0")
+    assert done.returncode == 1 and not (home.workspace / "started").exists()
+    assert "sealed: " not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("prisoncode: the jail is not sealed, so nothing was started in it: ")
+    assert probe in last
+
+
+def test_the_probes_are_quick(home, report_times):
+    """Timed in the jail itself, against a start of the same program that only says how it is used."""
+    script = r"""
+        words=$(tr '\0' '\n' </proc/1/cmdline | sed -n '/jail-init/,/^--$/p')
+        time_of() { s=$(date +%s%N); "$@" >/dev/null 2>&1; e=$(date +%s%N); echo $(((e - s) / 1000)); }
+        for n in 1 2 3 4 5; do echo $(time_of $words true) $(time_of /usr/local/lib/prisoncode/jail-init); done
+    """
+    done = home.run("--bash", "-c", script)
+    pairs = [[int(t) / 1e6 for t in line.split()] for line in done.stdout.splitlines()]
+    assert len(pairs) == 5
+    report_times("probes of a sealed jail", [probed for probed, _ in pairs])
+    # on a busy machine every turn of the scheduler's costs what a bare start of the program costs
+    assert min(probed for probed, _ in pairs) < 0.05 + 20 * min(bare for _, bare in pairs)
+    assert min(probed for probed, _ in pairs) > 0.02, "they did run"
+
+
+def test_an_open_network_is_said_and_not_probed(home):
+    done = home.run("--unrestricted-network", "--bash", "-c", "echo hello")
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    assert "nothing is probed" in done.stderr and "sealed: " not in done.stderr
+
+
+def test_no_zombies_are_left_in_the_jail(home):
+    """The first process of the jail takes in what nobody waits for."""
+    script = ("for n in 1 2 3 4 5; do (sleep 0.1 & exec sleep 0) & done; wait; sleep 0.5; "
+              "cat /proc/1/comm; cat /proc/[0-9]*/stat | grep -c ') Z '")
+    assert home.run("--bash", "-c", script).stdout.split()[1:] == ["0"]

@@ -72,11 +72,11 @@ class Jail:
         self.started = []
         self.outside = Namespace(["unshare", "--user", "--map-root-user", "--net"])
         self.inside = Namespace([*self.outside.enter, "unshare", "--net"])
-        self.outside.sh("ip link set lo up; sysctl -qw net.ipv6.conf.all.disable_ipv6=0; "
+        self.outside.sh("ip link set lo up; echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; "
                         "ip link add veth0 type veth peer name eth0 netns "
                         f"{self.inside.process.pid}; ip addr add 10.213.9.2/29 dev veth0; "
                         "ip link set veth0 up")
-        self.inside.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1; ip link set lo up; "
+        self.inside.sh("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up; "
                        "ip addr add 10.213.9.3/29 dev eth0; ip link set eth0 up")
 
     def start(self, where, *command, **more):
@@ -115,7 +115,7 @@ class Jail:
 
 
 def make_jail():
-    for tool in ("unshare", "nsenter", "setpriv", "ip", "sysctl"):
+    for tool in ("unshare", "nsenter", "setpriv", "ip"):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is missing")
     try:
@@ -198,8 +198,9 @@ def test_the_gateway_answers(jail):
 def test_a_router_that_has_the_gateways_address_and_says_nothing(jail):
     """It answers the question who has the address, and drops everything else."""
     jail.inside.sh("ip route add default via 10.213.9.1")
-    jail.outside.sh("ip link add sink type veth; ip link set sink up; ip link set veth1 up; sysctl -qw "
-                    "net.ipv4.conf.veth0.proxy_arp=1 net.ipv4.neigh.veth0.proxy_delay=0; "
+    jail.outside.sh("ip link add sink type veth; ip link set sink up; ip link set veth1 up; "
+                    "echo 1 >/proc/sys/net/ipv4/conf/veth0/proxy_arp; "
+                    "echo 0 >/proc/sys/net/ipv4/neigh/veth0/proxy_delay; "
                     "ip route add 10.213.9.1/32 dev sink")
     assert_names(jail.run(), "gateway", "somebody has 10.213.9.1")
 
@@ -236,7 +237,7 @@ def test_the_metadata_address(jail):
 
 
 def test_an_ipv6_address(jail):
-    jail.inside.sh("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; ip addr add 2001:db8::3/64 dev eth0")
+    jail.inside.sh("echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6; ip addr add 2001:db8::3/64 dev eth0")
     assert_names(jail.run(), "IPv6", "on eth0")
 
 
