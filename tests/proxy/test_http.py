@@ -849,6 +849,25 @@ def test_a_broken_answer_never_looks_whole(raw_web, number):
     assert site.closes()["code"] == ("upstream-protocol" if bad else "upstream-closed")
 
 
+def test_a_broken_answer_until_close_ends_by_a_reset(raw_web):
+    """An HTTP/1.0 client knows the end of a body only by the end of the connection: no FIN may fake it."""
+    seen = threading.Event()
+
+    def handler(conn):
+        conn.read_until(b"\r\n\r\n")
+        conn.send(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        seen.wait(PATIENCE)
+        conn.send(b"xyz\r\n")
+        conn.read_all()
+
+    site = raw_web(handler)
+    client = site.send("GET BASE/ HTTP/1.0\r\n\r\n")
+    client.read_until(b"hello")
+    seen.set()
+    assert client.is_reset()
+    site.closes(code="upstream-protocol")
+
+
 def test_surplus_bytes_kill_the_upstream_connection(raw_web):
     """An answer to nobody never becomes the answer of the next request."""
     ghost = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nghost"
