@@ -216,7 +216,7 @@ MUTANTS = [
     ("conn: no half-close after an answer", CONN, "\tif (pipe_shutdown(&c->client) != 0 || pipe_read(&c->client) != 0)", "\tif (true)"),
     ("conn: only the first request is decided", CONN, "\tif (rq->verdict.code != CODE_LISTED) {", "\tif (rq->verdict.code != CODE_LISTED && c->upstream == NULL) {"),
     ("conn: the health check for any *", CONN, "head->target.at[0] == '*' &&\n\t       head->framing == HTTP_NO_BODY;", "head->target.at[0] == '*';"),
-    ("conn: a cut answer ends by FIN", TO_CONN, "\t\tconn_close(c, end.code, true);\n}", "\t\tconn_linger(c);\n}"),
+    ("conn: a cut answer ends by FIN", TO_CONN, "\t\tconn_close(c, end.code, true);\n}", "\t\tconn_linger(c, DEADLINE_LINGER);\n}"),
     ("conn: what came ahead is lost", TO_CONN, "\tif (len == 0)\n\t\treturn 0;\n\tassert(rq->rest.data == NULL);", "\tif (len > 0)\n\t\treturn 0;\n\tassert(rq->rest.data == NULL);"),
     # ---- targets (RFC 9112 3.2, RFC 3986)
     ("target: userinfo", TARGET, "\tif (memchr(text, '@', len) != NULL)\n\t\treturn refuse(ret_why, \"user information before the host is not accepted\");\n", ""),
