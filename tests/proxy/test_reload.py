@@ -60,7 +60,7 @@ def test_100_reloads_during_1000_requests(egressd, dns, origin, workers):
     for name in ("always.test", "never.test", "sometimes.test"):
         dns.add(name, A(up.host))
     always = [f"always.test:{up.port}", up.host]
-    proxy = egressd(always, "--workers", workers).expect(*BROKEN)
+    proxy = egressd(always, workers=int(workers)).expect(*BROKEN)
     sockets = listening_sockets(proxy)
     assert len(sockets) == int(workers)
     kept = proxy.connect()
@@ -112,7 +112,7 @@ def test_everything_revoked_ends(egressd, dns, origin, workers):
         dns.add(name, A(up.host))
     entries = [f"{name}.test:{up.port}" for name, up in (("plain", plain), ("raw", raw), ("stays", stays))]
     hosts = [up.host for up in (plain, raw, stays)]
-    proxy = egressd(entries + hosts, "--workers", workers)
+    proxy = egressd(entries + hosts, workers=int(workers))
 
     def get(path):
         client = proxy.connect()
