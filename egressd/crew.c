@@ -357,7 +357,7 @@ static void meet(struct crew *crew, struct worker *w)
 }
 
 /* With the lock, while all others stand still. Nothing here can fail. */
-static void swap(struct crew *crew, struct acl *fresh)
+static void swap_list(struct crew *crew, struct acl *fresh)
 {
 	char text[96];
 	crew->swapped = fresh != NULL;
@@ -388,7 +388,7 @@ static void hold_meeting(struct crew *crew, struct acl *fresh)
 	uv_mutex_lock(&crew->lock);
 	while (crew->arrived < others)
 		uv_cond_wait(&crew->changed, &crew->lock);
-	swap(crew, fresh);
+	swap_list(crew, fresh);
 	crew->arrived = crew->renewed = 0;
 	crew->round++;
 	uv_cond_broadcast(&crew->changed);

@@ -40,7 +40,9 @@ __attribute__((constructor)) static void start(void)
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
 	int r = real_time(id, ts);
-	int which = id == CLOCK_REALTIME ? 0 : id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE ? 1 : -1;
+	int which = id == CLOCK_REALTIME                                    ? 0
+		    : id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE ? 1
+									    : -1;
 	if (r != 0 || which < 0 || rate == 0)
 		return r;
 	long long ns = begin[which] + (ns_of(ts) - begin[which]) * rate;
