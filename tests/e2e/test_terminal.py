@@ -1,4 +1,4 @@
-"""At a terminal: opencode's own screen, its keys, colours, size and end; the terminal afterwards."""
+"""At a terminal: keys, colours, size, and the terminal afterwards, whatever the end was."""
 import fcntl
 import os
 import pty
@@ -6,12 +6,13 @@ import re
 import select
 import signal
 import struct
+import subprocess
 import termios
 import time
 
 import pytest
 
-from conftest import docker, session_containers, wait_until
+from conftest import docker, session_containers
 
 CTRL_C, CTRL_P, CTRL_Q, CTRL_Z = b"\x03", b"\x10", b"\x11", b"\x1a"
 SLOW = 120  # seconds: opencode draws after five of its own CPU's
@@ -33,7 +34,6 @@ class Terminal:
 
         person = home.person.become()
         os.fchmod(slave, 0o666)
-        import subprocess
         self.process = subprocess.Popen([home.env["PRISONCODE_BIN"], *args], cwd=home.workspace, env=home.env,
                                         stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
                                         preexec_fn=own_terminal, **person)
@@ -93,7 +93,7 @@ def terminal(home):
 def test_a_shell_has_the_terminal(terminal):
     """Colours, size and its changes, Ctrl-P and Ctrl-Q as they are, Ctrl-Z and Ctrl-C for the job in it."""
     t = terminal("--bash", "--norc", rows=33, columns=101)
-    t.until(b"$ ")
+    t.until(re.compile(rb"[$#] "))
     t.type(b"stty size; echo $TERM.$COLORTERM; tput colors\r")
     t.until(b"33 101")
     t.until(b"xterm-256color.truecolor")
@@ -111,42 +111,14 @@ def test_a_shell_has_the_terminal(terminal):
     t.until(b"Stopped")
     t.type(b"kill %1; cat\r")
     time.sleep(0.5)
+    before = len(t.seen)
     t.type(CTRL_C)
+    t.until(re.compile(rb"[$#] "), start=before)  # an interrupt flushes what was typed ahead
     t.type(b"echo st''atus $?\r")
     t.until(b"status 130")
     t.type(b"exit 5\r")
     assert t.end() == 5
     assert t.restored()
-
-
-def test_opencodes_screen(terminal, home):
-    """It is drawn, in colours and with the mouse; Ctrl-P is its own, Ctrl-Z does no harm, Ctrl-C ends it."""
-    t = terminal()
-    t.until(b"\x1b[?1049h")  # the second screen
-    t.until(re.compile(rb"\x1b\[[0-9;]*38;2;\d+"))  # a colour of 24 bits
-    t.until(re.compile(rb"\x1b\[\?100[023]h"))  # mouse reports
-    t.until(re.compile(rb"commands|Ask anything", re.I))
-    before = len(t.seen)
-    t.type(CTRL_P)
-    t.until(re.compile(rb"Commands|Suggested|Switch", re.I), start=before)
-    t.type(b"\x1b")
-    t.type(CTRL_Z)
-    before = len(t.seen)
-    t.resize(20, 70)
-    wait_until(lambda: t.read(0.1) and len(t.seen) > before, 30, "it draws anew")
-    assert t.process.poll() is None
-    jail, = [c for c in session_containers() if c.endswith("-jail")]
-    assert docker("exec", jail, "ps", "-o", "stat=", "-C", "opencode").strip()[0] != "T"
-    for _ in range(5):
-        t.type(CTRL_C)
-        t.read(1)
-        if t.process.poll() is not None:
-            break
-    assert t.end() == 0
-    assert t.restored()
-    assert t.seen.rfind(b"\x1b[?1049l") > t.seen.rfind(b"\x1b[?1049h"), "back on the first screen"
-    for mode in (b"1000", b"1002", b"1003", b"1006"):
-        assert t.seen.rfind(b"\x1b[?%sh" % mode) <= t.seen.rfind(b"\x1b[?%sl" % mode), mode
 
 
 DRAW = "printf '\\033[?1049h\\033[?1000h\\033[?25l'; stty raw -echo; echo dra''wn; exec sleep 600"
@@ -192,13 +164,4 @@ def test_the_terminal_after_the_client_was_killed(terminal):
     assert t.end() == 1
     assert b"the connection to the jail was lost" in t.seen
     assert t.restored()
-    assert_screen_reset(t)
-
-
-def test_the_terminal_after_the_launcher_was_killed(terminal, home):
-    """Its janitor removes the jail, so that docker's client restores the modes, and resets the screen."""
-    t = drawn(terminal)
-    t.process.kill()
-    t.process.wait()
-    wait_until(lambda: t.read(0.1) is not None and t.restored() and b"\x1b[?1049l" in t.seen, 60, "restored")
     assert_screen_reset(t)

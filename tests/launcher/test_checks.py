@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import PRISONCODE, mounts, option, wait_for
+from conftest import PRISONCODE, option, wait_for
 
 
 def untouched(box):

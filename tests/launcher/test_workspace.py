@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from conftest import mounts, option, wait_for_line
+from conftest import mounts, wait_for_line
 
 HEAD = "prisoncode: changed in this session, where this machine may run things by itself; look before you go on:"
 
