@@ -22,20 +22,39 @@ static void put_text(struct json *j, const char *key, const char *text, size_t m
 		json_str(j, key, text, strlen(text), max);
 }
 
-/* UTC with milliseconds, RFC 3339. */
+static char *put_digits(char *out, unsigned value, int count)
+{
+	for (int i = count - 1; i >= 0; i--) {
+		out[i] = (char)('0' + value % 10);
+		value /= 10;
+	}
+	return out + count;
+}
+
+/*
+ * UTC with milliseconds, RFC 3339, which ends with the year 9999. By hand: strftime() takes as long
+ * as all the rest of a short line.
+ */
 static void put_time(struct json *j, const struct timespec *now)
 {
 	struct tm tm = { 0 };
-	char text[40]; /* a year takes up to 11 characters */
+	char text[24];
 	gmtime_r(&now->tv_sec, &tm);
-	size_t len = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	unsigned ms = (unsigned)(now->tv_nsec / 1000000) % 1000;
-	text[len++] = '.';
-	text[len++] = (char)('0' + ms / 100);
-	text[len++] = (char)('0' + ms / 10 % 10);
-	text[len++] = (char)('0' + ms % 10);
-	text[len++] = 'Z';
-	json_str(j, "time", text, len, sizeof(text));
+	char *at = put_digits(text, (unsigned)(tm.tm_year + 1900), 4);
+	*at++ = '-';
+	at = put_digits(at, (unsigned)(tm.tm_mon + 1), 2);
+	*at++ = '-';
+	at = put_digits(at, (unsigned)tm.tm_mday, 2);
+	*at++ = 'T';
+	at = put_digits(at, (unsigned)tm.tm_hour, 2);
+	*at++ = ':';
+	at = put_digits(at, (unsigned)tm.tm_min, 2);
+	*at++ = ':';
+	at = put_digits(at, (unsigned)tm.tm_sec, 2);
+	*at++ = '.';
+	at = put_digits(at, (unsigned)(now->tv_nsec / 1000000) % 1000, 3);
+	*at++ = 'Z';
+	json_str(j, "time", text, (size_t)(at - text), sizeof(text));
 }
 
 static void put_rule(struct json *j, const struct audit_entry *entry)

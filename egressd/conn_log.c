@@ -10,15 +10,11 @@ struct texts { /* that an entry points to */
 	char address[46];
 };
 
-/* Who, and what for: the members that allow, deny, fail and close share. */
-static void fill(const struct conn *c, struct texts *texts, struct audit_entry *e)
+/* What for: the members that allow, deny, fail and close share. */
+static void fill(const struct conn *c, struct audit_entry *e)
 {
 	const struct request *rq = c->request;
 	e->id = c->id;
-	if (c->peer != NULL) {
-		config_format_endpoint(&c->peer->addr, c->peer_port, texts->client);
-		e->client = texts->client;
-	}
 	if (rq == NULL) {
 		e->host = c->host;
 		e->host_len = c->host != NULL ? strlen(c->host) : 0;
@@ -33,9 +29,14 @@ static void fill(const struct conn *c, struct texts *texts, struct audit_entry *
 	}
 }
 
-static void fill_request(const struct conn *c, struct audit_entry *e)
+/* Who, and how it was asked: not told again at the close. */
+static void fill_request(const struct conn *c, struct texts *texts, struct audit_entry *e)
 {
 	const struct request *rq = c->request;
+	if (c->peer != NULL) {
+		config_format_endpoint(&c->peer->addr, c->peer_port, texts->client);
+		e->client = texts->client;
+	}
 	if (rq == NULL)
 		return;
 	e->method = rq->parsed ? rq->head.method.at : rq->error.method.at;
@@ -61,8 +62,8 @@ void conn_log_allow(struct conn *c, struct audit_wait *wait, const char *sni)
 {
 	struct texts texts;
 	struct audit_entry e = { .action = AUDIT_ALLOW, .code = CODE_LISTED };
-	fill(c, &texts, &e);
-	fill_request(c, &e);
+	fill(c, &e);
+	fill_request(c, &texts, &e);
 	e.tunnel = conn_is_tunnel(c);
 	e.has_rule = true;
 	fill_rule(c, &e);
@@ -129,8 +130,8 @@ void conn_log_refusal(struct conn *c, enum code code, struct audit_wait *wait, c
 {
 	struct texts texts;
 	struct audit_entry e = { .action = action_of(code), .code = code };
-	fill(c, &texts, &e);
-	fill_request(c, &e);
+	fill(c, &e);
+	fill_request(c, &texts, &e);
 	e.has_rule = e.action == AUDIT_DENY;
 	fill_rule(c, &e);
 	if (e.action == AUDIT_DENY && sni != NULL && *sni != '\0')
@@ -169,10 +170,8 @@ static enum code close_code(enum code code)
 
 void conn_log_close(struct conn *c, enum code code)
 {
-	struct texts texts;
 	struct audit_entry e = { .action = AUDIT_CLOSE, .code = close_code(code) };
-	fill(c, &texts, &e);
-	e.client = NULL;
+	fill(c, &e);
 	e.tunnel = conn_is_tunnel(c);
 	e.status = e.tunnel ? 0 : c->status;
 	e.has_bytes = true;

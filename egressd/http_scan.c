@@ -34,11 +34,54 @@ enum scan_step { STEP_GO = 0, STEP_END, STEP_BAD };
 /* Classes of bytes, as bits. */
 enum { TOKEN = 1, VISIBLE = 2, TEXT = 4 };
 
-static unsigned byte_class(unsigned char c);
+#define TV (TOKEN | VISIBLE | TEXT)
+#define V_ (VISIBLE | TEXT)
+/* RFC 9110 5.6.2 tokens; 5.5 field text: VCHAR, SP, HTAB, obs-text. */
+/* clang-format off */
+static const uint8_t classes[256] = {
+	['\t'] = TEXT, [' '] = TEXT, ['!'] = TV,  ['"'] = V_, ['#'] = TV, ['$'] = TV,
+	['%'] = TV,    ['&'] = TV,   ['\''] = TV, ['('] = V_, [')'] = V_, ['*'] = TV,
+	['+'] = TV,    [','] = V_,   ['-'] = TV,  ['.'] = TV, ['/'] = V_, ['0'] = TV,
+	['1'] = TV,    ['2'] = TV,   ['3'] = TV,  ['4'] = TV, ['5'] = TV, ['6'] = TV,
+	['7'] = TV,    ['8'] = TV,   ['9'] = TV,  [':'] = V_, [';'] = V_, ['<'] = V_,
+	['='] = V_,    ['>'] = V_,   ['?'] = V_,  ['@'] = V_, ['A'] = TV, ['B'] = TV,
+	['C'] = TV,    ['D'] = TV,   ['E'] = TV,  ['F'] = TV, ['G'] = TV, ['H'] = TV,
+	['I'] = TV,    ['J'] = TV,   ['K'] = TV,  ['L'] = TV, ['M'] = TV, ['N'] = TV,
+	['O'] = TV,    ['P'] = TV,   ['Q'] = TV,  ['R'] = TV, ['S'] = TV, ['T'] = TV,
+	['U'] = TV,    ['V'] = TV,   ['W'] = TV,  ['X'] = TV, ['Y'] = TV, ['Z'] = TV,
+	['['] = V_,    ['\\'] = V_,  [']'] = V_,  ['^'] = TV, ['_'] = TV, ['`'] = TV,
+	['a'] = TV,    ['b'] = TV,   ['c'] = TV,  ['d'] = TV, ['e'] = TV, ['f'] = TV,
+	['g'] = TV,    ['h'] = TV,   ['i'] = TV,  ['j'] = TV, ['k'] = TV, ['l'] = TV,
+	['m'] = TV,    ['n'] = TV,   ['o'] = TV,  ['p'] = TV, ['q'] = TV, ['r'] = TV,
+	['s'] = TV,    ['t'] = TV,   ['u'] = TV,  ['v'] = TV, ['w'] = TV, ['x'] = TV,
+	['y'] = TV,    ['z'] = TV,   ['{'] = V_,  ['|'] = TV, ['}'] = V_, ['~'] = TV,
+	[0x80 ... 0xff] = TEXT,
+};
+/* clang-format on */
+#undef TV
+#undef V_
+
 static enum scan_step step_start_line(struct http_scan *scan, enum http_scan_kind kind,
 				      unsigned char c, size_t at, struct http_error *err);
 static enum scan_step step_fields(struct http_scan *scan, unsigned char c, struct http_error *err);
-static size_t run_length(enum scan_state state, const char *data, size_t at, size_t end);
+
+/* What leaves a state as it is. */
+static const uint8_t stays[] = {
+	[SCAN_METHOD] = TOKEN, [SCAN_NAME] = TOKEN,  [SCAN_TARGET] = VISIBLE,
+	[SCAN_VALUE] = TEXT,   [SCAN_REASON] = TEXT, [SCAN_END_LF] = 0,
+};
+
+/* How many bytes from at on leave the state as it is: what makes the scan cheap. */
+static size_t run_length(enum scan_state state, const char *data, size_t at, size_t end)
+{
+	size_t i = at;
+	unsigned mask = stays[state];
+	if (mask == 0)
+		return 0;
+	while (i < end && (classes[(unsigned char)data[i]] & mask) != 0)
+		i++;
+	return i - at;
+}
 
 static enum scan_step bad(struct http_error *err, unsigned status, const char *why)
 {
@@ -104,7 +147,7 @@ enum http_result http_scan(struct http_scan *scan, enum http_scan_kind kind, con
 
 bool http_is_token_char(unsigned char c)
 {
-	return (byte_class(c) & TOKEN) != 0;
+	return (classes[c] & TOKEN) != 0;
 }
 
 /* "HTTP/1.0" or "HTTP/1.1", byte by byte; scan->version_at counts them. */
@@ -248,48 +291,4 @@ static enum scan_step step_fields(struct http_scan *scan, unsigned char c, struc
 	case SCAN_END_LF: break;
 	}
 	return c == '\n' ? STEP_END : bad(err, 400, "a CR without LF");
-}
-
-/* How many bytes from at on leave the state as it is: what makes the scan cheap. */
-static size_t run_length(enum scan_state state, const char *data, size_t at, size_t end)
-{
-	size_t i = at;
-	unsigned mask = 0;
-	if (state == SCAN_METHOD || state == SCAN_NAME)
-		mask = TOKEN;
-	else if (state == SCAN_TARGET)
-		mask = VISIBLE;
-	else if (state == SCAN_VALUE || state == SCAN_REASON)
-		mask = TEXT;
-	while (i < end && (byte_class((unsigned char)data[i]) & mask) != 0)
-		i++;
-	return i - at;
-}
-
-static unsigned byte_class(unsigned char c)
-{
-#define TV (TOKEN | VISIBLE | TEXT)
-#define V_ (VISIBLE | TEXT)
-	/* RFC 9110 5.6.2 tokens; 5.5 field text: VCHAR, SP, HTAB, obs-text. */
-	static const uint8_t classes[256] = {
-		['\t'] = TEXT, [' '] = TEXT, ['!'] = TV,  ['"'] = V_, ['#'] = TV, ['$'] = TV,
-		['%'] = TV,    ['&'] = TV,   ['\''] = TV, ['('] = V_, [')'] = V_, ['*'] = TV,
-		['+'] = TV,    [','] = V_,   ['-'] = TV,  ['.'] = TV, ['/'] = V_, ['0'] = TV,
-		['1'] = TV,    ['2'] = TV,   ['3'] = TV,  ['4'] = TV, ['5'] = TV, ['6'] = TV,
-		['7'] = TV,    ['8'] = TV,   ['9'] = TV,  [':'] = V_, [';'] = V_, ['<'] = V_,
-		['='] = V_,    ['>'] = V_,   ['?'] = V_,  ['@'] = V_, ['A'] = TV, ['B'] = TV,
-		['C'] = TV,    ['D'] = TV,   ['E'] = TV,  ['F'] = TV, ['G'] = TV, ['H'] = TV,
-		['I'] = TV,    ['J'] = TV,   ['K'] = TV,  ['L'] = TV, ['M'] = TV, ['N'] = TV,
-		['O'] = TV,    ['P'] = TV,   ['Q'] = TV,  ['R'] = TV, ['S'] = TV, ['T'] = TV,
-		['U'] = TV,    ['V'] = TV,   ['W'] = TV,  ['X'] = TV, ['Y'] = TV, ['Z'] = TV,
-		['['] = V_,    ['\\'] = V_,  [']'] = V_,  ['^'] = TV, ['_'] = TV, ['`'] = TV,
-		['a'] = TV,    ['b'] = TV,   ['c'] = TV,  ['d'] = TV, ['e'] = TV, ['f'] = TV,
-		['g'] = TV,    ['h'] = TV,   ['i'] = TV,  ['j'] = TV, ['k'] = TV, ['l'] = TV,
-		['m'] = TV,    ['n'] = TV,   ['o'] = TV,  ['p'] = TV, ['q'] = TV, ['r'] = TV,
-		['s'] = TV,    ['t'] = TV,   ['u'] = TV,  ['v'] = TV, ['w'] = TV, ['x'] = TV,
-		['y'] = TV,    ['z'] = TV,   ['{'] = V_,  ['|'] = TV, ['}'] = V_, ['~'] = TV,
-	};
-#undef TV
-#undef V_
-	return c >= 0x80 ? TEXT : classes[c];
 }

@@ -118,7 +118,7 @@ def chart(results, works, columns, note):
             length = max(1, value / most * (wide - 160))
             digits = 2 if value < 1 else 1 if value < 100 else 0
             out.append(f'<rect x="{x + 94}" y="{top}" width="{length:.1f}" height="{bar}" '
-                       f'fill="{COLOURS[name]}"/>')
+                       f'fill="{COLOURS.get(name, "#1f6feb")}"/>')
             out.append(f'<text x="{x + 98 + length:.1f}" y="{top + 11}" class="v">'
                        f'{value:,.{digits}f}</text>')
     width = per_row * (wide + 20)
