@@ -22,7 +22,7 @@ struct health {
 	size_t len;
 	char ask[160];
 	char answer[LIMIT_REPLY + 1];
-	char buffer[PIPE_BUFFER];
+	struct pipe_room room;
 };
 
 static void on_pipe_closed(uv_handle_t *handle)
@@ -105,7 +105,7 @@ static void on_dialled(void *arg, const struct dial_result *result)
 
 static void start(struct health *h, const struct config_endpoint *endpoint, const char *text)
 {
-	h->loop.data = h->buffer;
+	h->loop.data = &h->room;
 	h->timer.data = h;
 	uv_timer_init(&h->loop, &h->timer);
 	uv_timer_start(&h->timer, on_timer, LIMIT_HEALTH_MS, 0);
@@ -131,6 +131,7 @@ int health_ask(const struct config_endpoint *endpoint)
 	start(h, endpoint, text);
 	uv_run(&h->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&h->loop);
+	pipe_room_done(&h->room);
 	int status = h->healthy ? 0 : 1;
 	if (status != 0)
 		fprintf(stderr, "egressd: %s: %s\n", text, h->why);

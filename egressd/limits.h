@@ -52,14 +52,21 @@
 #define LIMIT_KEEPALIVE_S     60u /* TCP keep-alive, both sides: middleboxes forget after minutes */
 
 /* Connections. */
-#define LIMIT_CONNECTIONS  (1u << 20) /* --max-connections: Linux's default fs.nr_open */
-#define LIMIT_READ         (64u << 10) /* read at a time, and held for a peer that is slow to take it */
+#define LIMIT_CONNECTIONS (1u << 20) /* --max-connections: Linux's default fs.nr_open */
+#define LIMIT_READ        (64u << 10) /* read at a time, and held for a peer that is slow to take it */
+/* Bulk bytes of tunnels pass through pipes of the kernel, see fast_linux.h. A pipe is only kept by a
+ * direction that has stalled, which is then one of the two descriptors that its connection has left. */
+#define LIMIT_CHANNEL      (1u << 20) /* bytes in one pipe: what the kernel grants everybody */
+#define LIMIT_CHANNELS     8u         /* pipes of a loop; directions that stall beyond are copied */
+#define LIMIT_CHANNEL_COPY 4096u /* of a stalled one, copied to be told when its socket has room */
+#define LIMIT_BULK_READ    (16u << 10) /* a read of so much is bulk ... */
+#define LIMIT_BULK_READS   8u          /* ... when so many came in a row; fewer so long end it */
 #define LIMIT_IDLE_MS      60000u      /* between two requests of a client connection */
 #define LIMIT_LINGER_MS    2000u       /* after an error answer input is discarded so long */
 #define LIMIT_LINGER       (64u << 10) /* and so much of it */
-#define LIMIT_RESERVED_FDS 64u         /* for the log, resolvers, files of a reload */
-#define LIMIT_FDS_PER_CONN 4u          /* client and upstream, and two attempts or pipes more */
-#define LIMIT_EXCESS_SHARE 4u /* over its limit a client is let in to hear 429 until 1/4 is left */
+#define LIMIT_RESERVED_FDS 64u /* for the log, resolvers, files of a reload, idle channels */
+#define LIMIT_FDS_PER_CONN 4u  /* client and upstream, and two attempts or pipes more */
+#define LIMIT_EXCESS_SHARE 4u  /* over its limit a client is let in to hear 429 until 1/4 is left */
 #define LIMIT_BACKLOG      1024 /* clients in the kernel's queue; it cuts this at its somaxconn */
 #define LIMIT_ACCEPTS      32u  /* in one turn: a flood of clients must not hold up the rest */
 #define LIMIT_ACCEPT_MS    100u /* without descriptors: asks again so often, and does not spin */
@@ -67,7 +74,7 @@
 /* Workers: no machine that runs this has more processors to spare for it. Each beyond the first has
  * its own loop, wake-up, listeners, resolver sockets and hosts file. */
 #define LIMIT_WORKERS    256u
-#define LIMIT_WORKER_FDS 16u
+#define LIMIT_WORKER_FDS 32u
 
 /* Metrics: one or two scrapers, which ask every few seconds and send a few hundred bytes. */
 #define LIMIT_METRICS_CONNS 8u

@@ -1,7 +1,8 @@
 /*
  * pipe.h - a socket, and the one direction of bytes that comes out of it: read into the loop's one
  * buffer and written to the peer at once. What the peer would not take is copied, and nothing more
- * is read until that is gone. Half-close passes through: the end of this direction shuts the peer's
+ * is read until that is gone. Bulk is not read at all but moved within the kernel (fast_linux.h).
+ * Half-close passes through: the end of this direction shuts the peer's
  * sending side down, and the other direction goes on.
  *
  * A pipe does not end anything: it reports, and its owner closes.
@@ -12,10 +13,19 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "fast_linux.h"
 #include "limits.h"
 
-/* uv_loop_t.data points to so many bytes that all pipes read into. */
 #define PIPE_BUFFER LIMIT_READ
+
+/* What all pipes of a loop share: uv_loop_t.data points to one, which is zero at first. */
+struct pipe_room {
+	char buffer[PIPE_BUFFER]; /* that all read into */
+	struct channels channels;
+};
+
+/* After the loop's last pipe was closed. */
+void pipe_room_done(struct pipe_room *room);
 
 enum pipe_state {
 	PIPE_OFF = 0, /* not relaying: what is read goes to ops->read */
@@ -44,10 +54,15 @@ struct pipe {
 	uv_tcp_t tcp; /* tcp.data: the owner's */
 	struct pipe *peer;
 	const struct pipe_ops *ops;
-	uint64_t sent; /* bytes handed to this socket; the owner may set it back */
+	uint64_t sent;           /* bytes handed to this socket; the owner may set it back */
+	struct channel *channel; /* PIPE_WRITE in bulk: what the peer has not taken yet */
 	enum pipe_state state;
-	bool shut;   /* our sending side was shut down */
-	bool broken; /* relaying failed because of this socket, not of its peer's */
+	uint8_t bulk; /* reads in a row that were long; in bulk, short ones count down to 0 */
+	bool is_bulk; /* its bytes are spliced */
+	bool reading; /* libuv reads, as it thinks */
+	bool held;    /* pipe_stop() was called, and libuv was not told yet */
+	bool shut;    /* our sending side was shut down */
+	bool broken;  /* relaying failed because of this socket, not of its peer's */
 };
 
 /* Returns 0 or a libuv error. Stop is harmless at any time before the close. */

@@ -23,7 +23,7 @@ struct worker *worker_new(const struct worker_setup *setup)
 		free(w);
 		return NULL;
 	}
-	w->loop.data = w->buffer;
+	w->loop.data = &w->room;
 	w->config = setup->config;
 	w->acl = setup->acl;
 	w->ops = setup->ops;
@@ -41,6 +41,7 @@ struct worker *worker_new(const struct worker_setup *setup)
 void worker_run(struct worker *w)
 {
 	uv_run(&w->loop, UV_RUN_DEFAULT);
+	pipe_room_done(&w->room);
 	if (uv_loop_close(&w->loop) != 0)
 		abort(); /* a handle was forgotten: better to know */
 }

@@ -43,7 +43,7 @@ struct worker_setup {
 };
 
 struct worker {
-	uv_loop_t loop; /* loop.data: buffer, as pipe.h asks */
+	uv_loop_t loop; /* loop.data: room, as pipe.h asks */
 	const struct config *config;
 	const struct worker_ops *ops;
 	void *crew;
@@ -69,7 +69,7 @@ struct worker {
 	atomic_uint orders;
 	const char *dns_why; /* what the last reload could not read, or NULL; for the crew */
 
-	char buffer[PIPE_BUFFER];
+	struct pipe_room room;
 };
 
 /* With an empty loop; NULL without memory. */

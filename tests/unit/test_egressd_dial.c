@@ -11,7 +11,7 @@ enum end { LISTENS, REFUSES, SILENT };
 
 struct test {
 	uv_loop_t loop;
-	char buffer[PIPE_BUFFER];
+	struct pipe_room room;
 	struct acl_addr addrs[8];
 	int listeners[8];
 	int fillers[8][4];
@@ -39,7 +39,7 @@ static struct test *setup(const enum end *ends, size_t count)
 	struct test *t = calloc(1, sizeof *t);
 	assert_non_null(t);
 	assert_int_equal(uv_loop_init(&t->loop), 0);
-	t->loop.data = t->buffer;
+	t->loop.data = &t->room;
 	t->count = count;
 	memset(t->fillers, -1, sizeof t->fillers);
 	int reserve = listen_at(1, &t->port, 1);

@@ -12,11 +12,12 @@
 /* client <-> [up | down] <-> server: the test holds the outer ends. */
 struct relay {
 	uv_loop_t loop;
-	char buffer[PIPE_BUFFER];
+	struct pipe_room room;
 	struct pipe up, down; /* up's socket is the client's, down's the server's */
 	int client, server;   /* outer ends, non-blocking */
 	int failed;           /* the first status below zero */
 	unsigned moved, open;
+	bool no_channels; /* as if all were taken */
 };
 
 static void on_moved(struct pipe *pipe, int status)
@@ -63,7 +64,7 @@ static struct relay *relay_new(void)
 	struct relay *r = calloc(1, sizeof *r);
 	assert_non_null(r);
 	assert_int_equal(uv_loop_init(&r->loop), 0);
-	r->loop.data = r->buffer;
+	r->loop.data = &r->room;
 	open_end(r, &r->up, &r->down, &r->client);
 	open_end(r, &r->down, &r->up, &r->server);
 	assert_int_equal(pipe_relay(&r->up), 0);
@@ -83,6 +84,12 @@ static void relay_end(struct relay *r)
 	uv_run(&r->loop, UV_RUN_DEFAULT);
 	assert_int_equal(r->open, 0);
 	assert_int_equal(uv_loop_close(&r->loop), 0);
+	/* Every channel was given back, or closed with what it held. */
+	if (!r->no_channels) {
+		assert_int_equal(r->room.channels.made, r->room.channels.idle_count);
+		pipe_room_done(&r->room);
+		assert_int_equal(r->room.channels.made, 0);
+	}
 	if (r->client >= 0)
 		close(r->client);
 	if (r->server >= 0)
@@ -245,6 +252,144 @@ static void test_back_pressure(void **state)
 	relay_end(r);
 }
 
+/* Read what is there, and compare it with what was sent. Returns up to where it is right. */
+static uint64_t pull(int fd, uint64_t at)
+{
+	static unsigned char buf[1 << 18];
+	ssize_t n = read(fd, buf, sizeof buf);
+	if (n < 0) {
+		assert_int_equal(errno, EAGAIN);
+		return at;
+	}
+	assert_int_not_equal(n, 0);
+	for (ssize_t i = 0; i < n; i++)
+		if (buf[i] != byte_at(at + (uint64_t)i))
+			fail_msg("byte %llu differs", (unsigned long long)(at + (uint64_t)i));
+	return at + (uint64_t)n;
+}
+
+/* Much both ways at once, by readers of unlike speed; then little, which ends bulk. */
+static void bulk_both_ways(struct relay *r, bool spliced)
+{
+	const uint64_t end = (uint64_t)16 << 20;
+	uint64_t up_sent = 0, up_got = 0, down_sent = 0, down_got = 0;
+	bool up_bulk = false, down_bulk = false, stalled = false;
+	for (unsigned i = 0; up_got < end || down_got < end; i++) {
+		up_sent = push(r->client, up_sent, end);
+		down_sent = push(r->server, down_sent, end);
+		turn(r);
+		up_bulk = up_bulk || r->up.is_bulk;
+		down_bulk = down_bulk || r->down.is_bulk;
+		stalled = stalled || r->up.channel != NULL;
+		down_got = pull(r->client, down_got);
+		if (i % 16 == 0 || up_sent == end)
+			up_got = pull(r->server, up_got);
+	}
+	assert_int_equal(up_bulk && down_bulk && stalled, spliced);
+	assert_int_equal(r->down.sent, end);
+	assert_int_equal(r->up.sent, end);
+	for (unsigned i = 0; i < LIMIT_BULK_READS; i++) {
+		send_text(r->client, "little");
+		expect_text(r, r->server, "little");
+	}
+	assert_false(r->up.is_bulk);
+	assert_int_equal(shutdown(r->client, SHUT_WR), 0);
+	char buf[8];
+	assert_int_equal(receive(r, r->server, buf, sizeof buf), 0);
+	assert_int_equal(r->failed, 0);
+}
+
+static void test_bulk(void **state)
+{
+	(void)state;
+	struct relay *r = relay_new();
+	bulk_both_ways(r, true);
+	relay_end(r);
+}
+
+/* The same when every channel is taken: then it is copied. */
+static void test_bulk_without_channels(void **state)
+{
+	(void)state;
+	struct relay *r = relay_new();
+	r->no_channels = true;
+	r->room.channels.made = LIMIT_CHANNELS;
+	bulk_both_ways(r, false);
+	relay_end(r);
+}
+
+static void stall(struct relay *r)
+{
+	uint64_t sent = 0, before;
+	for (int still = 0; still < 50;) {
+		before = sent;
+		sent = push(r->client, sent, (uint64_t)64 << 20);
+		turn(r);
+		still = sent == before ? still + 1 : 0;
+	}
+	assert_true(r->up.is_bulk);
+	assert_non_null(r->up.channel);
+}
+
+/* The reader of a stalled direction breaks: its channel is closed with what it holds. */
+static void test_bulk_broken_reader(void **state)
+{
+	(void)state;
+	struct relay *r = relay_new();
+	stall(r);
+	reset_and_close(r->server);
+	r->server = -1;
+	for (int i = 0; i < 1000 && r->failed == 0; i++)
+		turn(r);
+	assert_true(r->failed == UV_ECONNRESET || r->failed == UV_EPIPE);
+	assert_true(r->down.broken);
+	relay_end(r);
+}
+
+/* The writer of bulk breaks: what it had sent arrives, and then it is reported as its fault. */
+static void test_bulk_broken_writer(void **state)
+{
+	(void)state;
+	struct relay *r = relay_new();
+	stall(r);
+	uint64_t got = 0;
+	while (r->up.channel != NULL) {
+		got = pull(r->server, got);
+		turn(r);
+	}
+	reset_and_close(r->client);
+	r->client = -1;
+	for (int i = 0; i < 100000 && r->failed == 0; i++) {
+		got = pull(r->server, got);
+		turn(r);
+	}
+	assert_int_equal(r->failed, UV_ECONNRESET);
+	assert_true(r->up.broken);
+	assert_false(r->down.broken);
+	relay_end(r);
+}
+
+/* Stopped, nothing is read; and what came meanwhile is not lost, nor does the loop spin on it. */
+static void test_stop_holds(void **state)
+{
+	(void)state;
+	struct relay *r = relay_new();
+	pipe_stop(&r->up);
+	send_text(r->client, "held");
+	for (int i = 0; i < 10; i++)
+		turn(r);
+	char buf[8];
+	assert_int_equal(read(r->server, buf, sizeof buf), -1);
+	assert_false(r->up.reading); /* libuv was told when bytes came */
+	assert_int_equal(pipe_read(&r->up), 0);
+	expect_text(r, r->server, "held");
+	pipe_stop(&r->up);
+	assert_int_equal(pipe_read(&r->up), 0); /* before anything came: libuv knows of neither */
+	send_text(r->client, "more");
+	expect_text(r, r->server, "more");
+	relay_end(r);
+}
+
 /* The end of file waits behind what the peer has not taken yet. */
 static void test_half_close_behind_back_pressure(void **state)
 {
@@ -329,6 +474,11 @@ int main(void)
 		cmocka_unit_test(test_reset_is_reported),
 		cmocka_unit_test(test_close_with_reset),
 		cmocka_unit_test(test_close_while_pending),
+		cmocka_unit_test(test_bulk),
+		cmocka_unit_test(test_bulk_without_channels),
+		cmocka_unit_test(test_bulk_broken_reader),
+		cmocka_unit_test(test_bulk_broken_writer),
+		cmocka_unit_test(test_stop_holds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
