@@ -120,8 +120,10 @@ void conn_accept(struct worker *w, int fd, const struct sockaddr *from)
 		conn_close(c, CODE_LIMIT, true); /* it must not wait where others could be served */
 		return;
 	}
-	uv_tcp_nodelay(&c->client.tcp, 1);
-	uv_tcp_keepalive(&c->client.tcp, 1, LIMIT_KEEPALIVE_S);
+	if (!FAST_LISTENER_HANDS_ON) {
+		uv_tcp_nodelay(&c->client.tcp, 1);
+		uv_tcp_keepalive(&c->client.tcp, 1, LIMIT_KEEPALIVE_S);
+	}
 	conn_arm(c, c->over_limit ? DEADLINE_HEADER : DEADLINE_BETWEEN);
 	if (pipe_read(&c->client) != 0)
 		conn_close(c, CODE_CLIENT_CLOSED, true);

@@ -196,6 +196,10 @@ static void start_attempt(struct dial *dial, struct attempt **flight)
 	a->addr = *addr;
 	int r = uv_tcp_connect(&a->req, &a->pipe->tcp, (const struct sockaddr *)&to, on_connect);
 	if (r == 0) {
+		/* Held from the start: that its bytes are wanted is told to the kernel together with
+		 * the connect, which saves two system calls and a turn of the loop later. */
+		pipe_read(a->pipe);
+		pipe_stop(a->pipe);
 		dial->next_ms = a->started_ms + LIMIT_DIAL_STAGGER_MS;
 		return;
 	}

@@ -8,10 +8,34 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #ifdef __linux__
+
+static int set(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof value);
+}
+
+int fast_tune_listener(int fd)
+{
+	/* Ten probes, a second apart, as libuv asks for. */
+	if (set(fd, IPPROTO_TCP, TCP_NODELAY, 1) != 0 ||
+	    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) != 0 ||
+	    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)LIMIT_KEEPALIVE_S) != 0 ||
+	    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1) != 0 ||
+	    set(fd, IPPROTO_TCP, TCP_KEEPCNT, 10) != 0)
+		return -1;
+	return 0;
+}
+
+int fast_accept(int fd, struct sockaddr *ret_from, socklen_t *ret_len)
+{
+	return accept4(fd, ret_from, ret_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
 
 static int channel_open(struct channel *ch)
 {
@@ -106,6 +130,22 @@ ssize_t channel_copy(struct channel *ch, void *buf, size_t len)
 }
 
 #else
+
+int fast_tune_listener(int fd)
+{
+	(void)fd;
+	return 0;
+}
+
+int fast_accept(int fd, struct sockaddr *ret_from, socklen_t *ret_len)
+{
+	int conn = accept(fd, ret_from, ret_len);
+	if (conn >= 0) {
+		fcntl(conn, F_SETFD, FD_CLOEXEC);
+		fcntl(conn, F_SETFL, O_NONBLOCK);
+	}
+	return conn;
+}
 
 struct channel *channel_take(struct channels *set)
 {

@@ -13,11 +13,24 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "limits.h"
 
-struct sockaddr;
+/* Linux: sockets have at accept() what was set at their listener. */
+#ifdef __linux__
+#define FAST_LISTENER_HANDS_ON 1
+#else
+#define FAST_LISTENER_HANDS_ON 0
+#endif
+
+/* Before listen(): no delay, and keep-alive after LIMIT_KEEPALIVE_S, for what will be accepted, where
+ * it is handed on. 0, or -1 with errno. */
+int fast_tune_listener(int fd);
+
+/* accept(), but the new socket does not block, and ends with exec. */
+int fast_accept(int fd, struct sockaddr *ret_from, socklen_t *ret_len);
 
 struct channel {
 	int in, out; /* ends of the pipe */

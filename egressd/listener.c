@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include "fast_linux.h"
 #include "limits.h"
 
 static void on_ready(uv_poll_t *poll, int status, int events);
@@ -48,7 +49,8 @@ static int bind_and_listen(int fd, const struct sockaddr *addr, enum listener_sh
 		return last_error();
 	if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
 		return last_error();
-	if (bind_shared(fd, addr, len, share) != 0 || listen(fd, LIMIT_BACKLOG) != 0)
+	if (bind_shared(fd, addr, len, share) != 0 || fast_tune_listener(fd) != 0 ||
+	    listen(fd, LIMIT_BACKLOG) != 0)
 		return last_error();
 	return 0;
 }
@@ -130,7 +132,7 @@ static bool accept_one(struct listener *l)
 		struct sockaddr_storage room;
 	} from;
 	socklen_t len = sizeof from;
-	int fd = accept(l->fd, &from.any, &len);
+	int fd = fast_accept(l->fd, &from.any, &len);
 	if (fd < 0) {
 		if (errno == EINTR || errno == ECONNABORTED)
 			return true;
@@ -138,8 +140,6 @@ static bool accept_one(struct listener *l)
 			try_later(l);
 		return false;
 	}
-	/* Nothing is ever executed; this holds should that change. */
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	l->accepted(l->arg, fd, &from.any);
 	return true;
 }

@@ -5,6 +5,7 @@
 #include "pipe.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -132,20 +133,36 @@ int pipe_send(struct pipe *pipe, const void *data, size_t len)
 	return r < 0 ? give_up(pipe, r) : r;
 }
 
-int pipe_shutdown(struct pipe *pipe)
+/* Behind what is pending. libuv does it in a later turn, and reports by on_shut(). */
+static int shut_later(struct pipe *pipe)
 {
-	if (pipe->shut)
-		return 0;
 	uv_shutdown_t *req = malloc(sizeof *req);
 	if (req == NULL)
 		return UV_ENOMEM;
 	int r = uv_shutdown(req, stream_of(pipe), on_shut);
-	if (r != 0) {
+	if (r != 0)
 		free(req);
-		return r;
-	}
-	pipe->shut = true;
-	return 0;
+	return r != 0 ? r : 1;
+}
+
+/* Returns 0 when it is done, 1 when on_shut() comes, or an error. */
+static int shut_down(struct pipe *pipe)
+{
+	if (pipe->shut)
+		return 0;
+	int r = 1;
+	if (pipe_is_pending(pipe))
+		r = shut_later(pipe);
+	else
+		r = shutdown(fd_of(pipe), SHUT_WR) == 0 ? 0 : uv_translate_sys_error(errno);
+	pipe->shut = r >= 0;
+	return r;
+}
+
+int pipe_shutdown(struct pipe *pipe)
+{
+	int r = shut_down(pipe);
+	return r < 0 ? r : 0;
 }
 
 int pipe_relay(struct pipe *pipe)
@@ -313,9 +330,13 @@ static void relay_bulk(struct pipe *pipe)
 static void relay_end(struct pipe *pipe)
 {
 	pipe->state = PIPE_SHUT;
-	int r = pipe_shutdown(pipe->peer);
-	if (r != 0)
+	int r = shut_down(pipe->peer);
+	if (r < 0) {
 		relay_failed(pipe, pipe->peer, r);
+	} else if (r == 0) {
+		pipe->state = PIPE_DONE;
+		pipe->ops->moved(pipe, 0);
+	}
 }
 
 static void relay_failed(struct pipe *pipe, struct pipe *broken, int status)

@@ -66,6 +66,7 @@ struct worker {
 	size_t listener_count;
 	uv_timer_t drain;
 	uv_async_t async;
+	uv_tcp_t unused; /* the loop's first socket */
 	atomic_uint orders;
 	const char *dns_why; /* what the last reload could not read, or NULL; for the crew */
 
