@@ -87,6 +87,8 @@ static void relay_end(struct relay *r)
 	/* Every channel was given back, or closed with what it held. */
 	if (!r->no_channels) {
 		assert_int_equal(r->room.channels.made, r->room.channels.idle_count);
+		for (unsigned i = 0; i < r->room.channels.idle_count; i++)
+			assert_int_equal(r->room.channels.idle[i]->held, 0);
 		pipe_room_done(&r->room);
 		assert_int_equal(r->room.channels.made, 0);
 	}
