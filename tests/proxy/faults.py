@@ -23,7 +23,7 @@ NTH_MAX = 60  # of one call in one round; what comes later repeats what came bef
 
 FAULTS = [
     ("malloc", errno.ENOMEM), ("calloc", errno.ENOMEM), ("realloc", errno.ENOMEM),
-    ("socket", errno.EMFILE), ("accept", errno.EMFILE), ("accept", errno.ECONNABORTED),
+    ("socket", errno.EMFILE), ("accept4", errno.EMFILE), ("accept4", errno.ECONNABORTED),
     ("connect", errno.EADDRNOTAVAIL), ("connect", errno.ENETUNREACH), ("pipe2", errno.EMFILE),
     ("read", errno.ECONNRESET),
     ("write", errno.EIO), ("write", errno.ENOSPC), ("write", errno.EPIPE), ("writev", errno.ENOBUFS),
@@ -98,7 +98,7 @@ def test_each_call_fails_once(egressd, dns, origin, request, name, number):
         env["LD_PRELOAD"] = request.getfixturevalue("fault_so")
     raw, web = origin(), origin(HttpOrigin)
     proxy = egressd([".allowed.test:%d" % raw.port, ".allowed.test:%d" % web.port, raw.host, web.host],
-                    "--workers", "1", env=env, program=FAULTY if SAN else EGRESSD)
+                    workers=1, env=env, program=FAULTY if SAN else EGRESSD)
     proxy.expect(r"fault: .*", r"egressd: .*", r".*warning: .*")
     proxy.accounts = name != "write"  # lines are lost, and said to be
     rounds = Round(proxy, dns, raw, web)
