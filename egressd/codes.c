@@ -19,19 +19,21 @@
 /* What never answers a request: it ends something that was answered, or belongs to no request. */
 #define NO_ANSWER 0, NULL, NULL, NULL, false
 
+/* opencode shows the message in a denial's body only behind the standard's own phrase for 403, and else
+ * the phrase alone. The code says what kind of denial it is. */
 static const struct code_row rows[CODE_COUNT] = {
 	[CODE_INTERNAL] = { "internal", 503, "Internal Fault", UNAVAILABLE, INTERNAL, true,
 			    "a fault inside the proxy" },
 	[CODE_LISTED] = { "listed", NO_ANSWER, "in the allowlist" },
 	[CODE_DONE] = { "done", NO_ANSWER, "ended in the ordinary way" },
-	[CODE_NOT_LISTED] = { "not-listed", 403, "Egress Denied", DENIED, "http_request_denied",
-			      false, "not in the allowlist" },
-	[CODE_PORT] = { "port", 403, "Port Denied", DENIED, "http_request_denied", false,
+	[CODE_NOT_LISTED] = { "not-listed", 403, "Forbidden", DENIED, "http_request_denied", false,
+			      "not in the allowlist" },
+	[CODE_PORT] = { "port", 403, "Forbidden", DENIED, "http_request_denied", false,
 			"the host is in the allowlist, but not for this port" },
-	[CODE_SPECIAL_ADDRESS] = { "special-address", 403, "Address Denied", DENIED,
+	[CODE_SPECIAL_ADDRESS] = { "special-address", 403, "Forbidden", DENIED,
 				   "destination_ip_prohibited", false,
 				   "the name leads only to special addresses" },
-	[CODE_SELF] = { "self", 403, "Self Denied", DENIED, "destination_ip_prohibited", false,
+	[CODE_SELF] = { "self", 403, "Forbidden", DENIED, "destination_ip_prohibited", false,
 			"that address belongs to the proxy itself or is never dialled" },
 	[CODE_SNI_MISMATCH] = { "sni-mismatch", NO_ANSWER, "the TLS server name is not the host" },
 	[CODE_SNI_MISSING] = { "sni-missing", NO_ANSWER, "the TLS hello names no server" },

@@ -45,7 +45,7 @@ enum code {
 struct code_row {
 	const char *name;   /* "not-listed" */
 	unsigned status;    /* HTTP status of its answer; 0 when it never answers a request */
-	const char *reason; /* reason phrase, two or three words: "Egress Denied" */
+	const char *reason; /* reason phrase: two or three words; 403 has its standard one */
 	const char *error; /* member "error": denied, upstream, unavailable, bad-request; or NULL */
 	const char *proxy_error; /* RFC 9209 2.3 error type; or NULL */
 	bool retry;              /* would the same request have a chance later? */

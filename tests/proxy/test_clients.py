@@ -381,7 +381,8 @@ def test_opencode(egressd, dns, origin, certificate, tmp_path):
     assert {conn.sni for conn in tls.up.connections} == {"allowed.test"}
     assert all(conn.received.startswith(b"POST /v1/chat/completions ") for conn in tls.up.connections)
     ran = ask("denied.test")
-    assert ran.returncode == 1 and b"Egress Denied" in ran.stderr
+    said = b"Forbidden: egress to denied.test:443 is denied: not in the allowlist. "
+    assert ran.returncode == 1 and said in ran.stderr
     assert tls.proxy.audit(action="deny", code="not-listed", host="denied.test")
 
 

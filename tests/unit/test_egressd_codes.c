@@ -104,7 +104,10 @@ static void test_rules_of_rows(void **state)
 		}
 		assert_string_equal(row->error, error_of(row->status));
 		assert_int_equal(row->retry, retry_of(row->status));
-		assert_in_range(words(row->reason), 2, 3);
+		if (row->status == 403) /* what opencode demands before it shows the message */
+			assert_string_equal(row->reason, "Forbidden");
+		else
+			assert_in_range(words(row->reason), 2, 3);
 	}
 }
 
@@ -125,7 +128,7 @@ static void test_other_statuses(void **state)
 		assert_string_not_equal(status_reason(statuses[i]), status_reason(400));
 	}
 	assert_string_equal(status_reason(400), "Bad Request");
-	assert_string_equal(status_reason(403), "Egress Denied");
+	assert_string_equal(status_reason(403), "Forbidden");
 	assert_string_equal(status_reason(431), "Head Too Large");
 }
 

@@ -60,7 +60,7 @@ static void test_example(void **state)
 	    "\"host\":\"x.test\",\"port\":8080,\"add\":\"x.test:8080\",\"retry\":false}\n";
 	char want[1024];
 	snprintf(want, sizeof(want),
-		 "HTTP/1.1 403 Egress Denied\r\n"
+		 "HTTP/1.1 403 Forbidden\r\n"
 		 "Proxy-Status: egressd; error=http_request_denied\r\n"
 		 "Content-Type: application/json\r\n"
 		 "Content-Length: %zu\r\n"
