@@ -132,8 +132,9 @@ def enter_namespace():
     run = lambda *argv: subprocess.run(argv, check=True)
     run("ip", "link", "set", "lo", "up")
     run("ip", "address", "add", "20.0.0.1/24", "dev", "lo")
-    # bbr paces, which throttles loopback; and ports must come back within the second.
-    for name, value in (("tcp_congestion_control", "reno"), ("ip_local_port_range", "1024 65535"),
+    # bbr paces, which throttles loopback; ports must come back within the second, and none may be
+    # one that a proxy will listen on.
+    for name, value in (("tcp_congestion_control", "reno"), ("ip_local_port_range", "8192 65535"),
                         ("tcp_tw_reuse", "1")):
         with open(f"/proc/sys/net/ipv4/{name}", "w") as f:
             f.write(value)
