@@ -187,6 +187,8 @@ export EGRESSD    := $(CURDIR)/$(OUT)/egressd
 export PRISONCODE := $(CURDIR)/$(OUT)/prisoncode
 export JAIL_INIT  := $(CURDIR)/$(OUT)/jail-init
 PYTEST := $(PYTHON) -B -m pytest -q -p no:cacheprovider
+# The tests of programs wait more than they work, and share nothing: several at a time.
+AT_ONCE ?= -n $(shell expr 3 \* $(JOBS))
 
 FUZZERS := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 INC_fuzz := -Iacl -Iegressd -Ilauncher -Idocker $(UV_CFLAGS) $(CARES_CFLAGS) $(LLHTTP_CFLAGS) $(CJSON_CFLAGS)
@@ -213,7 +215,7 @@ fuzz-replay: $(FUZZERS:%=$(OUT)/fuzz-%)
 	@set -e; for f in $(FUZZERS); do $(OUT)/fuzz-$$f fuzz/corpus/$$f; done
 
 pytest-proxy: $(OUT)/egressd
-	$(PYTEST) -m "not load" tests/proxy
+	$(PYTEST) $(AT_ONCE) -m "not load" tests/proxy
 
 ## load: others are served while egressd is under load; egressd alone, and it takes minutes
 load: $(OUT)/egressd
@@ -240,10 +242,10 @@ hardening: all
 	@tests/check-security
 
 pytest-launcher: $(OUT)/prisoncode
-	$(PYTEST) tests/launcher
+	$(PYTEST) $(AT_ONCE) tests/launcher
 
 pytest-jail: $(OUT)/jail-init $(OUT)/egressd
-	$(PYTEST) tests/jail
+	$(PYTEST) $(AT_ONCE) tests/jail
 
 ## test: unit, fuzz replay, proxy, launcher and jail tests; no Docker, under a minute
 test: all

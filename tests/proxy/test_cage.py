@@ -77,8 +77,9 @@ def test_nobody_may_serve_and_not_be_dumped(tmp_path):
     (tmp_path / "list/domains.txt").write_text("allowed.test\n")
     (tmp_path / "log").mkdir()
     os.chown(tmp_path / "log", 65534, 65534)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(folder, 0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o005 == 0o005:
+            os.chmod(folder, 0o755)
     port = free_port()
     with subprocess.Popen(
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", EGRESSD, "--allowlist",

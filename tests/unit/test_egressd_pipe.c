@@ -333,6 +333,45 @@ static void stall(struct relay *r)
 	assert_non_null(r->up.channel);
 }
 
+/* One read of len bytes by the relay, and all of it to the server. */
+static void pass(struct relay *r, size_t len)
+{
+	static char data[LIMIT_BULK_READ], buf[LIMIT_BULK_READ];
+	assert_int_equal(write(r->client, data, len), len);
+	while (len > 0) {
+		ssize_t n = receive(r, r->server, buf, sizeof buf);
+		assert_true(n > 0);
+		len -= (size_t)n;
+	}
+}
+
+/* LIMIT_BULK_READS reads of LIMIT_BULK_READ bytes in a row are bulk; fewer or shorter ones are not. */
+static void test_bulk_begins(void **state)
+{
+	(void)state;
+	struct relay *r = relay_new();
+	for (unsigned i = 0; i < 2 * LIMIT_BULK_READS; i++)
+		pass(r, LIMIT_BULK_READ - 1);
+	for (unsigned i = 1; i < LIMIT_BULK_READS; i++)
+		pass(r, LIMIT_BULK_READ);
+	assert_false(r->up.is_bulk);
+	pass(r, LIMIT_BULK_READ);
+	assert_true(r->up.is_bulk);
+	relay_end(r);
+}
+
+/* What a stalled direction holds: LIMIT_CHANNEL in the kernel, LIMIT_CHANNEL_COPY here. */
+static void test_bulk_held(void **state)
+{
+	(void)state;
+	struct relay *r = relay_new();
+	stall(r);
+	assert_in_range(r->up.channel->held, 1, LIMIT_CHANNEL);
+	assert_in_range(uv_stream_get_write_queue_size((uv_stream_t *)&r->down.tcp), 1,
+			LIMIT_CHANNEL_COPY);
+	relay_end(r);
+}
+
 /* The reader of a stalled direction breaks: its channel is closed with what it holds. */
 static void test_bulk_broken_reader(void **state)
 {
@@ -478,6 +517,8 @@ int main(void)
 		cmocka_unit_test(test_close_while_pending),
 		cmocka_unit_test(test_bulk),
 		cmocka_unit_test(test_bulk_without_channels),
+		cmocka_unit_test(test_bulk_begins),
+		cmocka_unit_test(test_bulk_held),
 		cmocka_unit_test(test_bulk_broken_reader),
 		cmocka_unit_test(test_bulk_broken_writer),
 		cmocka_unit_test(test_stop_holds),
