@@ -161,7 +161,7 @@ size_t config_format_endpoint(const struct acl_addr *addr, uint16_t port,
 {
 	/* By hand: once in every audit line, and snprintf() takes 1,000 instructions. */
 	bool brackets = addr->family == 6 && port != 0;
-	char digits[5], *at = out;
+	char digits[5] = "", *at = out;
 	size_t n = 0;
 	if (brackets)
 		*at++ = '[';
