@@ -186,9 +186,9 @@ $(eval $(call unit,docker,$(INIT_A)))
 export EGRESSD    := $(CURDIR)/$(OUT)/egressd
 export PRISONCODE := $(CURDIR)/$(OUT)/prisoncode
 export JAIL_INIT  := $(CURDIR)/$(OUT)/jail-init
-PYTEST := $(PYTHON) -B -m pytest -q -p no:cacheprovider
+PYTEST := PYTHON=$(PYTHON) tests/run-pytest $(OUT)/pytest
 # The tests of programs wait more than they work, and share nothing: several at a time.
-AT_ONCE ?= -n $(shell expr 3 \* $(JOBS))
+SEVERAL := AT_ONCE=$(shell expr 3 \* $(JOBS))
 
 FUZZERS := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 INC_fuzz := -Iacl -Iegressd -Ilauncher -Idocker $(UV_CFLAGS) $(CARES_CFLAGS) $(LLHTTP_CFLAGS) $(CJSON_CFLAGS)
@@ -215,7 +215,7 @@ fuzz-replay: $(FUZZERS:%=$(OUT)/fuzz-%)
 	@set -e; for f in $(FUZZERS); do $(OUT)/fuzz-$$f fuzz/corpus/$$f; done
 
 pytest-proxy: $(OUT)/egressd
-	$(PYTEST) $(AT_ONCE) -m "not load" tests/proxy
+	$(SEVERAL) $(PYTEST) -m "not load" tests/proxy
 
 ## load: others are served while egressd is under load; egressd alone, and it takes minutes
 load: $(OUT)/egressd
@@ -242,10 +242,10 @@ hardening: all
 	@tests/check-security
 
 pytest-launcher: $(OUT)/prisoncode
-	$(PYTEST) $(AT_ONCE) tests/launcher
+	$(SEVERAL) $(PYTEST) tests/launcher
 
 pytest-jail: $(OUT)/jail-init $(OUT)/egressd
-	$(PYTEST) $(AT_ONCE) tests/jail
+	$(SEVERAL) $(PYTEST) tests/jail
 
 ## test: unit, fuzz replay, proxy, launcher and jail tests; no Docker, under a minute
 test: all
@@ -333,7 +333,7 @@ build/tidy/%.ok: %.c $(filter %.h,$(CSRC)) .clang-tidy
 ## e2e: the real opencode in the real engine (a private dockerd when none answers and you are root)
 e2e: all
 	@tests/install-deps check
-	tests/with-engine $(PYTEST) tests/e2e
+	tests/with-engine env $(PYTEST) tests/e2e
 
 ## test-roots: install step and make test in fresh Debian 12 and 13 roots
 test-roots:
