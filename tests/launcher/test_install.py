@@ -66,5 +66,5 @@ def test_install_and_uninstall(tmp_path, prebuilt, words, bin, share):
 
 def test_install_runs_the_tests_unless_told_otherwise(tmp_path):
     def would_run(*words):
-        return "-m pytest" in make("-n", "install", *words, home=tmp_path).stdout
+        return "tests/run-pytest" in make("-n", "install", *words, home=tmp_path).stdout
     assert would_run() and not would_run("SKIP_TESTS=1")
