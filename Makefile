@@ -241,6 +241,14 @@ hardening: all
 	@tests/check-hardening $(OUT)/egressd $(OUT)/prisoncode
 	@tests/check-security
 
+# It fails when a client, a line of the log or the memory is not as it should be; see its head.
+.PHONY: soak
+MINUTES ?= 10
+## soak: MINUTES=n RATE=n: a mixed load with faults; every request and every byte of memory accounted for
+soak: $(OUT)/egressd
+	@tests/install-deps test
+	nice $(PYTHON) -B -u tests/soak/soak.py --minutes $(MINUTES) $(if $(RATE),--rate $(RATE))
+
 pytest-launcher: $(OUT)/prisoncode
 	$(SEVERAL) $(PYTEST) tests/launcher
 
