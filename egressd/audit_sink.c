@@ -109,6 +109,22 @@ static int open_file(struct audit_sink *a)
 	return 0;
 }
 
+/* Does the file that was opened end inside of a line? Where it may not be read, nobody can tell. */
+static bool ends_torn(const struct audit_sink *a)
+{
+	const char *path = strcmp(a->path, "-") == 0 ? "/proc/self/fd/1" : a->path;
+	struct stat st;
+	char last = '\n';
+	if (!a->regular || fstat(a->fd, &st) != 0 || st.st_size == 0)
+		return false;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	bool torn = pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+	close(fd);
+	return torn;
+}
+
 int audit_sink_open(const char *path, uint64_t max_bytes, struct audit_sink **ret, char *why,
 		    size_t why_cap)
 {
@@ -127,6 +143,11 @@ int audit_sink_open(const char *path, uint64_t max_bytes, struct audit_sink **re
 		snprintf(why, why_cap, "%s", strerror(errno));
 		audit_sink_unref(a);
 		return -1;
+	}
+	/* A line that an earlier life was killed in ends before ours begin. */
+	if (ends_torn(a)) {
+		a->torn[0] = '\n';
+		a->torn_len = 1;
 	}
 	*ret = a;
 	return 0;

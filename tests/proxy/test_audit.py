@@ -234,6 +234,24 @@ def test_full_disk(egressd, dns, origin, run_egressd):
             check_line(line)
 
 
+@pytest.mark.parametrize("before, after", [
+    (b'{"time":"2026-11-2', b'{"time":"2026-11-2\n'), (b'{"a":1}\n{"b"', b'{"a":1}\n{"b"\n'),
+    (b'{"a":1}\n', b'{"a":1}\n'), (b"", b"")])
+def test_a_torn_line_of_an_earlier_life_spoils_no_other(egressd, tmp_path, before, after):
+    """What a kill or a full disk cut off stays as it is; the first line of the next life is whole."""
+    log = tmp_path / "old.jsonl"
+    log.write_bytes(before)
+    proxy = egressd("allowed.test\n", audit_path=str(log))
+    proxy.accounts = False
+    proxy.check_log = lambda: None  # it has the torn line
+    proxy.tunnel("denied.test:443")
+    proxy.stop()
+    data = log.read_bytes()
+    assert data.startswith(after)
+    lines = [check_line(raw) for raw in data[len(after):].split(b"\n")[:-1]]
+    assert [line["action"] for line in lines] == ["start", "deny", "stop"] and data.endswith(b"\n")
+
+
 def test_audit_max(egressd, dns):
     proxy = egressd("allowed.test\n", "--audit-max", "5000")
     proxy.accounts = False  # the stop line may have no room, or just have it

@@ -287,6 +287,7 @@ def main():
     options = parser.parse_args()
     enter_namespaces()
     print(f"soak: {options.minutes:g} minutes, {options.rate:g} clients a second, --seed {options.seed}: {PROGRAM}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     random.seed(options.seed)
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, max(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
     folder = tempfile.mkdtemp(prefix="soak.")
