@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "acl_internal.h"
+
 #define FIRST_READ (64u << 10) /* bytes; for standard input, whose length is not known */
 
 /* Read fd to its end; expected: its length as far as it is known. 0, or -1 with errno. */
@@ -21,6 +23,7 @@ static int read_all(int fd, size_t expected, char **ret_text, size_t *ret_len)
 	char *text = malloc(cap);
 	if (text == NULL)
 		return -1;
+	acl_hint_huge(text, cap);
 	while (error == 0) {
 		if (len > ACL_FILE_MAX) {
 			error = EFBIG;

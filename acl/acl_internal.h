@@ -55,6 +55,14 @@ enum acl_fault acl_host_read(const char *text, size_t len, struct acl_host *ret,
 /* How many bytes from the start are letters, digits, '-', '_' and dots. */
 size_t acl_plain_len(const char *text, size_t len);
 
+/* ---- acl_huge_linux.c ---- */
+
+/*
+ * Ask for large pages under the len bytes of block, which was just allocated. Only a hint: nothing
+ * is reported, small blocks and systems without large pages are left as they are.
+ */
+void acl_hint_huge(void *block, size_t len);
+
 /* ---- acl_set.c ---- */
 
 enum acl_kind { ACL_KIND_NAME = 0, ACL_KIND_SUFFIX, ACL_KIND_ADDR, ACL_KIND_RANGE };

@@ -77,6 +77,7 @@ static int reserve_pool(struct acl *acl, size_t len)
 	char *pool = realloc(acl->pool, cap);
 	if (pool == NULL)
 		return -1;
+	acl_hint_huge(pool, cap);
 	acl->pool = pool;
 	acl->pool_cap = cap;
 	return 0;
@@ -90,6 +91,7 @@ static int reserve_entries(struct acl *acl, size_t count)
 	struct acl_entry *entries = realloc(acl->entries, cap * sizeof(*entries));
 	if (entries == NULL)
 		return -1;
+	acl_hint_huge(entries, cap * sizeof(*entries));
 	acl->entries = entries;
 	acl->cap = cap;
 	return 0;
@@ -185,6 +187,7 @@ static int resize_slots(struct acl *acl, size_t want)
 	struct acl_slot *slots = calloc(cap, sizeof(*slots));
 	if (slots == NULL)
 		return -1;
+	acl_hint_huge(slots, cap * sizeof(*slots));
 	acl->slots = slots;
 	acl->slots_cap = cap;
 	acl->slots_used = 0;

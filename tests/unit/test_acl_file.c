@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "acl_file.h"
+#include "acl_internal.h"
 
 static char folder[] = "/tmp/test_acl_file-XXXXXX";
 static char path[64];
@@ -207,12 +208,33 @@ static void test_manual_example(void **state)
 	assert_string_equal(out, "");
 }
 
+/* A hint changes no byte, wherever the block begins and ends. */
+static void test_hint_huge(void **state)
+{
+	(void)state;
+	static const size_t lens[] = { 0, 1, 4096, (4u << 20) - 1, 4u << 20, (9u << 20) + 5 };
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		for (size_t at = 0; at < 3; at++) {
+			size_t len = lens[i];
+			unsigned char *block = malloc(len + 4);
+			assert_non_null(block);
+			memset(block, 0xa5, len + 4);
+			acl_hint_huge(block + at, len);
+			for (size_t j = 0; j < len + 4; j++)
+				if (block[j] != 0xa5)
+					fail_msg("byte %zu of %zu changed", j, len);
+			free(block);
+		}
+	}
+	acl_hint_huge(NULL, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_messages),       cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_read),           cmocka_unit_test(test_standard_input),
-		cmocka_unit_test(test_manual_example),
+		cmocka_unit_test(test_manual_example), cmocka_unit_test(test_hint_huge),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
