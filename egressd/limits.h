@@ -84,6 +84,8 @@
 
 /* A list that is being edited is read when its directory has been quiet for so long. */
 #define LIMIT_RELOAD_QUIET_MS 200u
+/* And what no event tells (its directory was replaced; a file system without events) is seen so late. */
+#define LIMIT_RELOAD_POLL_MS 2000u
 
 /* Answers of our own. They are made on the stack: two host names, a sentence, a hint; what is longer
  * is cut so that the JSON stays whole. */

@@ -2,7 +2,8 @@
  * list_watch.c - watches the directory of a file as it is named and, if that is another, the directory
  * of the file that it leads to. Events only mean "look": what counts is whether the file's identity
  * or times differ from what was seen last, so that a log in the same directory costs a stat a line
- * and no reload.
+ * and no reload. No event tells that the directory itself was replaced, or a link or directory further
+ * up, and some file systems have none at all: so it looks without one, too, every few seconds.
  */
 #include "list_watch.h"
 
@@ -27,17 +28,18 @@ enum { NAMED, REAL, DIRS };
 struct watch {
 	uv_fs_event_t dirs[DIRS];
 	uv_timer_t quiet;
+	uv_timer_t poll;
 	unsigned refs; /* open handles */
 	void (*changed)(void *arg);
 	void *arg;
 	struct look seen;
-	bool real_open;
-	char real_dir[PATH_MAX];
+	struct look at[DIRS]; /* whose events come now: a directory's dev and ino, or an error */
 	char path[];
 };
 
 static void on_event(uv_fs_event_t *handle, const char *name, int events, int status);
 static void on_quiet(uv_timer_t *timer);
+static void on_poll(uv_timer_t *timer);
 static void on_closed(uv_handle_t *handle);
 
 static void look(const char *path, struct look *ret)
@@ -78,17 +80,21 @@ static int dir_of(const char *path, char out[PATH_MAX])
 	return 0;
 }
 
-static int start_dir(struct watch *w, int which, const char *dir)
+static int init_handles(struct watch *w)
 {
-	int r = uv_fs_event_init(w->quiet.loop, &w->dirs[which]);
+	for (int i = 0; i < DIRS; i++) {
+		int r = uv_fs_event_init(w->quiet.loop, &w->dirs[i]);
+		if (r != 0)
+			return r;
+		w->dirs[i].data = w;
+		w->refs++;
+	}
+	int r = uv_timer_init(w->quiet.loop, &w->poll);
 	if (r != 0)
 		return r;
-	w->dirs[which].data = w;
+	w->poll.data = w;
 	w->refs++;
-	r = uv_fs_event_start(&w->dirs[which], on_event, dir, 0);
-	if (r != 0)
-		uv_close((uv_handle_t *)&w->dirs[which], on_closed);
-	return r;
+	return 0;
 }
 
 static int real_path(const char *path, char out[PATH_MAX])
@@ -103,28 +109,40 @@ static int real_path(const char *path, char out[PATH_MAX])
 	return r;
 }
 
-/* Where the path really leads, if that is another directory; follows it when it moves. */
+static bool is_same_place(const struct look *a, const struct look *b)
+{
+	return a->error == b->error && a->dev == b->dev && a->ino == b->ino;
+}
+
+/* Events of what is at dir now; of nothing while that cannot be watched. */
+static void arm(struct watch *w, int which, const char *dir)
+{
+	struct look now;
+	look(dir, &now);
+	if (is_same_place(&now, &w->at[which]))
+		return;
+	uv_fs_event_stop(&w->dirs[which]);
+	w->at[which] = (struct look){ .error = 1 };
+	/* Once the named directory gives its events, the file's own need not be that one again. */
+	if (now.error != 0 || (which == REAL && is_same_place(&now, &w->at[NAMED])))
+		return;
+	if (uv_fs_event_start(&w->dirs[which], on_event, dir, 0) == 0)
+		w->at[which] = now;
+}
+
+/* The directory as it is named, and where the path really leads; follows both when they move. */
 static void follow(struct watch *w)
 {
-	char named[PATH_MAX], dir[PATH_MAX], real[PATH_MAX];
-	if (real_path(w->path, real) != 0 || dir_of(real, dir) != 0 || dir_of(w->path, named) != 0)
-		return;
-	if (real_path(named, real) == 0 && strcmp(real, dir) == 0)
-		dir[0] = '\0'; /* watched already */
-	if (strcmp(dir, w->real_dir) == 0)
-		return;
-	if (w->real_open)
-		uv_fs_event_stop(&w->dirs[REAL]);
-	if (dir[0] != '\0' && uv_fs_event_start(&w->dirs[REAL], on_event, dir, 0) != 0)
-		dir[0] = '\0';
-	w->real_open = dir[0] != '\0';
-	memcpy(w->real_dir, dir, sizeof dir);
+	char dir[PATH_MAX], real[PATH_MAX];
+	if (dir_of(w->path, dir) == 0)
+		arm(w, NAMED, dir);
+	if (real_path(w->path, real) == 0 && dir_of(real, dir) == 0)
+		arm(w, REAL, dir);
 }
 
 struct watch *watch_new(uv_loop_t *loop, const char *path, void (*changed)(void *arg), void *arg,
 			const char **ret_why)
 {
-	char dir[PATH_MAX];
 	struct watch *w = calloc(1, sizeof *w + strlen(path) + 1);
 	*ret_why = "out of memory";
 	if (w == NULL)
@@ -132,21 +150,19 @@ struct watch *watch_new(uv_loop_t *loop, const char *path, void (*changed)(void 
 	memcpy(w->path, path, strlen(path) + 1);
 	w->changed = changed;
 	w->arg = arg;
-	if (dir_of(path, dir) != 0 || uv_timer_init(loop, &w->quiet) != 0) {
+	if (uv_timer_init(loop, &w->quiet) != 0) {
 		free(w);
 		return NULL;
 	}
 	w->quiet.data = w;
 	w->refs = 1;
-	int r = start_dir(w, NAMED, dir);
+	int r = init_handles(w);
+	if (r == 0)
+		r = uv_timer_start(&w->poll, on_poll, LIMIT_RELOAD_POLL_MS, LIMIT_RELOAD_POLL_MS);
 	if (r != 0) {
 		*ret_why = uv_strerror(r);
-		uv_close((uv_handle_t *)&w->quiet, on_closed);
+		watch_close(w);
 		return NULL;
-	}
-	if (uv_fs_event_init(loop, &w->dirs[REAL]) == 0) {
-		w->dirs[REAL].data = w;
-		w->refs++;
 	}
 	watch_seen(w);
 	return w;
@@ -156,8 +172,7 @@ void watch_seen(struct watch *w)
 {
 	uv_timer_stop(&w->quiet);
 	look(w->path, &w->seen);
-	if (w->dirs[REAL].data != NULL)
-		follow(w);
+	follow(w);
 }
 
 void watch_close(struct watch *w)
@@ -165,6 +180,8 @@ void watch_close(struct watch *w)
 	if (w == NULL)
 		return;
 	uv_close((uv_handle_t *)&w->quiet, on_closed);
+	if (w->poll.data != NULL)
+		uv_close((uv_handle_t *)&w->poll, on_closed);
 	for (int i = 0; i < DIRS; i++)
 		if (w->dirs[i].data != NULL)
 			uv_close((uv_handle_t *)&w->dirs[i], on_closed);
@@ -177,18 +194,27 @@ static void on_closed(uv_handle_t *handle)
 		free(w);
 }
 
-static void on_event(uv_fs_event_t *handle, const char *name, int events, int status)
+static void compare(struct watch *w)
 {
-	(void)name;
-	(void)events;
-	(void)status;
-	struct watch *w = handle->data;
 	struct look now;
 	look(w->path, &now);
 	if (is_same(&now, &w->seen))
 		return; /* of another file, or seen already: the quiet time goes on */
 	w->seen = now;
 	uv_timer_start(&w->quiet, on_quiet, LIMIT_RELOAD_QUIET_MS, 0);
+}
+
+static void on_event(uv_fs_event_t *handle, const char *name, int events, int status)
+{
+	(void)name;
+	(void)events;
+	(void)status;
+	compare(handle->data);
+}
+
+static void on_poll(uv_timer_t *timer)
+{
+	compare(timer->data);
 }
 
 static void on_quiet(uv_timer_t *timer)

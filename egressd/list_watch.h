@@ -1,6 +1,7 @@
 /*
  * list_watch.h - notices that a file was changed, replaced, or that a symbolic link on its path now leads
- * elsewhere: by events of its directory, followed by a quiet time. Only looks at metadata.
+ * elsewhere: by events of its directory or by a look every few seconds, followed by a quiet time. Only
+ * looks at metadata.
  */
 #ifndef EGRESSD_LIST_WATCH_H
 #define EGRESSD_LIST_WATCH_H

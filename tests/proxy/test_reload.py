@@ -1,5 +1,7 @@
 """Reloads while requests run, every way in which a list is changed, and a log's disk that fills up."""
+import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -159,6 +161,10 @@ def test_a_storm_of_signals(egressd):
 
 # ---- how lists are changed
 
+def has_landlock():
+    return ctypes.CDLL(None).syscall(444, 0, 0, 1) > 0  # landlock_create_ruleset: its version
+
+
 def rename(path, text):
     with open(path + ".tmp", "w", encoding="ascii") as new:
         new.write(text)
@@ -280,6 +286,73 @@ def test_config_map_is_swapped_again_and_again(egressd, tmp_path):
         proxy.wait_audit(action="reload", code="reloaded", count=i)
         assert status_of(proxy, f"new{i}.test:443") != 403
         assert status_of(proxy, "first.test:443") == 403
+
+
+def wait_in_force(proxy, name):
+    end = time.monotonic() + 20
+    while status_of(proxy, f"{name}:443") == 403:
+        assert time.monotonic() < end, proxy.audit(action="reload")
+        time.sleep(0.02)
+
+
+def watched(proxy):
+    """The inodes whose events egressd is told of."""
+    found = set()
+    folder = f"/proc/{proxy.process.pid}/fdinfo"
+    try:
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), encoding="ascii") as info:
+                found |= {int(ino, 16) for ino in re.findall(r"^inotify .*ino:([0-9a-f]+)", info.read(), re.M)}
+    except PermissionError:
+        pytest.skip("only root can see what a caged process watches")
+    return found
+
+
+def make_folder(path, text):
+    path.mkdir()
+    (path / "real.txt").write_text(text)
+    (path / "domains.txt").symlink_to("real.txt")
+    return path
+
+
+def test_a_directory_that_is_replaced_as_a_whole(egressd, tmp_path):
+    """Its events end with it. A look without any finds the new one, whose events count from then on."""
+    conf = make_folder(tmp_path / "conf", "")
+    (conf / "domains.txt").unlink()
+    (conf / "domains.txt").symlink_to("../up.txt")  # so that the cage lets what is beside conf be read
+    (tmp_path / "up.txt").write_text("first.test\n")
+    proxy = egressd(None, list_path=str(conf / "domains.txt"))
+    proxy.expect(*BROKEN)  # between two renames there is none
+    for i in range(3):
+        new = make_folder(tmp_path / f"new{i}", f"new{i}.test\n")
+        os.rename(conf, tmp_path / f"old{i}")
+        os.rename(new, conf)
+        wait_in_force(proxy, f"new{i}.test")
+        assert status_of(proxy, "first.test:443") == 403
+        assert os.stat(conf).st_ino in watched(proxy)
+        assert os.stat(tmp_path / f"old{i}").st_ino not in watched(proxy)
+        rename(str(conf / "real.txt"), f"newer{i}.test\n")
+        wait_in_force(proxy, f"newer{i}.test")
+
+
+def test_a_list_without_events_is_looked_at(egressd, tmp_path):
+    """A link further up that leads elsewhere: nothing tells, and it is seen all the same."""
+    make_folder(tmp_path / "v0", "first.test\n")
+    make_folder(tmp_path / "v1", "second.test\n")
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "current").symlink_to("../v0")
+    path = tmp_path / "up" / "current" / "domains.txt"
+    proxy = egressd(None, list_path=str(path))
+    before = watched(proxy)
+    (tmp_path / "up" / "next").symlink_to("../v1")
+    os.rename(tmp_path / "up" / "next", tmp_path / "up" / "current")
+    proxy.expect(*BROKEN)
+    assert os.stat(tmp_path / "up").st_ino not in before
+    if has_landlock():  # the cage was made when v1 was not meant: it cannot be read, and that is said
+        proxy.wait_stderr(rf"egressd: {path}: the new list is unusable; the old one stays in force")
+        assert status_of(proxy, "first.test:443") != 403
+    else:
+        wait_in_force(proxy, "second.test")
 
 
 # ---- a disk that is full
