@@ -205,7 +205,7 @@ $(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) $(WRAP_fuzz_$*) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
 WRAP_fuzz_conn := -pthread -Wl,--wrap=cage_prepare,--wrap=cage_enter
 
-.PHONY: help test unit mutants pytest-proxy load pytest-launcher pytest-jail fuzz-replay check lint check-includes analyze sanitize \
+.PHONY: help test unit mutants pytest-proxy load pytest-launcher pytest-jail slow fuzz-replay check lint check-includes analyze sanitize \
         fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean
 
 unit: $(UNIT_TESTS)
@@ -215,7 +215,7 @@ fuzz-replay: $(FUZZERS:%=$(OUT)/fuzz-%)
 	@set -e; for f in $(FUZZERS); do $(OUT)/fuzz-$$f fuzz/corpus/$$f; done
 
 pytest-proxy: $(OUT)/egressd
-	$(SEVERAL) $(PYTEST) -m "not load" tests/proxy
+	$(SEVERAL) $(PYTEST)/proxy -m "not load and not slow" tests/proxy
 
 ## load: others are served while egressd is under load; egressd alone, and it takes minutes
 load: $(OUT)/egressd
@@ -250,26 +250,30 @@ soak: $(OUT)/egressd
 	nice $(PYTHON) -B -u tests/soak/soak.py --minutes $(MINUTES) $(if $(RATE),--rate $(RATE))
 
 pytest-launcher: $(OUT)/prisoncode
-	$(SEVERAL) $(PYTEST) tests/launcher
+	$(SEVERAL) $(PYTEST)/launcher -m "not slow" tests/launcher
 
 pytest-jail: $(OUT)/jail-init $(OUT)/egressd
-	$(SEVERAL) $(PYTEST) tests/jail
+	$(SEVERAL) $(PYTEST)/jail tests/jail
+
+## slow: the proxy and launcher tests that make test leaves out: many sessions, long waits, large clients
+slow: all
+	@tests/install-deps test
+	$(SEVERAL) $(PYTEST)/proxy -m "slow and not load" -rs tests/proxy
+	$(SEVERAL) $(PYTEST)/launcher -m slow -rs tests/launcher
 
 ## test: unit, fuzz replay, proxy, launcher and jail tests; no Docker, under a minute
 test: all
 	@tests/install-deps test
 	@$(MAKE) --no-print-directory -j$(JOBS) $(UNIT_TESTS) $(FUZZERS:%=$(OUT)/fuzz-%)
-	@$(MAKE) --no-print-directory unit fuzz-replay
-	@$(MAKE) --no-print-directory pytest-proxy
-	@$(MAKE) --no-print-directory pytest-launcher
-	@$(MAKE) --no-print-directory pytest-jail
+	@$(MAKE) --no-print-directory -j2 -Otarget unit pytest-proxy
+	@$(MAKE) --no-print-directory -j2 -Otarget fuzz-replay pytest-launcher pytest-jail
 
 ## check: everything: test, sanitizers, linters, a short fuzz run, end-to-end on the real engine
 check:
 	@tests/install-deps check
 	@$(MAKE) --no-print-directory -j$(JOBS) WERROR=1 all
 	@$(MAKE) --no-print-directory check-includes lint
-	@$(MAKE) --no-print-directory WERROR=1 test
+	@$(MAKE) --no-print-directory WERROR=1 test slow
 	@$(MAKE) --no-print-directory hardening faults
 	@$(MAKE) --no-print-directory sanitize
 	@$(MAKE) --no-print-directory SAN=1 WERROR=1 CFLAGS="-O1 -g" faults
@@ -281,7 +285,7 @@ check:
 
 ## sanitize: unit, fuzz replay, proxy and launcher tests under ASan and UBSan
 sanitize:
-	@$(MAKE) --no-print-directory SAN=1 WERROR=1 CFLAGS="-O1 -g" test
+	@$(MAKE) --no-print-directory SAN=1 WERROR=1 CFLAGS="-O1 -g" test slow
 
 # The memory model's side of several workers: ThreadSanitizer sees the tests that have them, and two
 # modules of the others with four. libuv, c-ares and libc are not instrumented, but what they do to

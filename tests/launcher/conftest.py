@@ -16,6 +16,17 @@ FAKE = HERE / "fake-docker"
 DEADLINE = 20  # seconds; nothing here takes more than a few hundred milliseconds
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: many sessions, or long ones (make slow, which make check runs)")
+
+
+def all_but(values, *usual):
+    """Parameters of which make test takes the usual ones alone: the others are marked as slow."""
+    assert set(usual) <= set(values)
+    return [pytest.param(*(value if isinstance(value, tuple) else (value,)),
+                         marks=[] if value in usual else [pytest.mark.slow]) for value in values]
+
+
 def wait_for(condition, what):
     end = time.monotonic() + DEADLINE
     while not condition():

@@ -121,6 +121,7 @@ def test_engine_that_dies_during_the_session(box):
     assert box.run("run", "x").returncode == 0 and box.sessions() == []
 
 
+@pytest.mark.slow
 def test_many_sessions_one_after_another(box):
     """No descriptor, process or file is left by any of them."""
     for _ in range(10):

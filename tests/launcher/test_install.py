@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow  # make looks at all sources each time
 DOCKER = pathlib.Path(__file__).with_name("fake-docker")
 
 

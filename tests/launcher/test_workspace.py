@@ -39,25 +39,37 @@ def test_quiet_when_nothing_is_planted(box):
     assert said(box, script.replace("git config", ": git config")) == []
 
 
-@pytest.mark.parametrize("path", [
+PLACES = [
     ".git/hooks/post-checkout", ".git/config.worktree", ".git/commondir", ".git/modules/a/hooks/x",
     ".git/modules/lib/deep/hooks/x", ".git/modules/a/modules/b/config", ".git/worktrees/w/config.worktree",
     ".envrc", ".husky/pre-commit", ".vscode/tasks.json", ".vscode/settings.json", ".idea/workspace.xml",
     ".devcontainer/devcontainer.json", ".devcontainer/deep/er/x.sh", ".mise.toml", ".tool-versions", ".nvim.lua",
-    "opencode.json", ".opencode/plugin/x.ts", ".npmrc", ".claude/settings.json"])
-def test_what_is_new_changed_or_gone(box, path):
+    "opencode.json", ".opencode/plugin/x.ts", ".npmrc", ".claude/settings.json"]
+
+
+def test_what_is_new_changed_or_gone(box):
+    """In all the places at once: a session each would take long, and one hides nothing of another."""
     repository(box.workspace / ".git")
     for module in ("a", "lib/deep", "a/modules/b"):
         repository(box.workspace / ".git" / "modules" / module)
     (box.workspace / ".git/worktrees/w").mkdir(parents=True)
     (box.workspace / ".git/worktrees/w/HEAD").write_text("ref: x\n")
-    there = (box.workspace / path).exists()
-    folder = os.path.dirname(path) or "."
-    assert said(box, "mkdir -p %s; echo x >%s" % (folder, path)) == [["changed" if there else "new", path]]
-    assert said(box, "echo y >%s" % path) == [["changed", path]]
-    assert said(box, "chmod +x %s" % path) == [["changed", path]]
+    there = [path for path in PLACES if (box.workspace / path).exists()]
+    assert there == [".git/modules/a/modules/b/config"]
+
+    def each(script):
+        return "\n".join(script.format(path=path, folder=os.path.dirname(path) or ".") for path in PLACES)
+
+    def all_are(what):
+        return sorted([what, path] for path in PLACES)
+
+    made = [["changed" if path in there else "new", path] for path in PLACES]
+    assert sorted(said(box, each("mkdir -p {folder}; echo x >{path}"))) == sorted(made)
+    assert sorted(said(box, each("echo y >{path}"))) == all_are("changed")
+    assert sorted(said(box, each("chmod +x {path}"))) == all_are("changed")
     assert said(box, ":") == []
-    assert said(box, "rm %s" % path) == [["gone", path]]
+    assert said(box, "echo z >%s" % PLACES[0]) == [["changed", PLACES[0]]]  # and not the others beside it
+    assert sorted(said(box, each("rm {path}"))) == all_are("gone")
 
 
 def test_a_new_repository_and_one_in_place_of_another(box):

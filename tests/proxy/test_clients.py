@@ -317,6 +317,7 @@ const dispatcher = new ProxyAgent({uri: process.argv[1], requestTls: {ca: requir
             console.log(answer.status, await answer.text());
         } catch (error) { console.log('error', error.cause ? error.cause.message : error.message); }
     }
+    process.exit(); // else a timer of its own holds it for 10 s
 })();
 """
 
@@ -341,6 +342,7 @@ def chromium(tls, url, tmp_path, *more):
                    "--dump-dom", url, timeout=60)
 
 
+@pytest.mark.slow
 def test_chromium(tls, tmp_path):
     ran = chromium(tls, "https://allowed.test/", tmp_path)
     assert b"secret" in ran.stdout
@@ -360,6 +362,7 @@ def model(conn):
     conn.send(b"data: [DONE]\n\n")
 
 
+@pytest.mark.slow
 def test_opencode(egressd, dns, origin, certificate, tmp_path):
     """The real opencode talks to its model through the proxy, and ends at once on a denial."""
     need("opencode")
@@ -520,6 +523,7 @@ def run(*argv, env, cwd=None):
     return ran
 
 
+@pytest.mark.slow
 def test_git(files, tmp_path):
     """A clone over plain HTTP: many small requests on few connections."""
     need("git")
@@ -540,6 +544,7 @@ def test_git(files, tmp_path):
     assert ran.returncode != 0 and "403" in ran.stderr
 
 
+@pytest.mark.slow
 def test_apt(files, tmp_path):
     """apt-get update and download, which pipelines: an own archive, own folders, nothing of this machine."""
     need("apt-get")
@@ -568,6 +573,7 @@ def test_apt(files, tmp_path):
     assert len({line["client"] for line in proxy.audit(action="allow") if line["path"].endswith(".deb")}) == 1
 
 
+@pytest.mark.slow
 def test_pip(files, tmp_path):
     """pip with an index of our own: a simple index page and a wheel."""
     if importlib.util.find_spec("pip") is None:

@@ -472,7 +472,7 @@ def test_a_flood_over_the_limit_is_answered_while_there_is_room(egressd, origin)
 
 def test_pending_lookups(egressd, dns):
     """More names at a time than may be looked up: 503 at once, and room again when askers leave."""
-    proxy = egressd(".pending.test\nallowed.test\n", "--dns-timeout", "30")
+    proxy = egressd(".pending.test\nallowed.test\n", "--dns-timeout", "30", "--drain-timeout", "1")
     dns.add("allowed.test", A("192.0.2.1"))
     dns.behave("*.pending.test", silent=True)
     clients = []

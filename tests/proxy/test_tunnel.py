@@ -634,6 +634,7 @@ def test_what_waited_comes_down_after_the_check(tls):
     one.up.wait_received(data)
 
 
+@pytest.mark.slow
 def test_no_hello_in_time(tls, raw):
     """10 s for a whole hello. A raw tunnel whose client has sent half of one opens after that time."""
     data = hello("allowed.test")
