@@ -28,6 +28,7 @@ struct dns_channel {
 	uv_timer_t timer;
 	struct socket_poll *polls;
 	size_t server_count;
+	uint64_t timeout_ms, try_ms;
 	unsigned handles; /* open ones: the timer, and poll handles also while they close */
 	void (*idle)(void *arg);
 	void *idle_arg;
@@ -40,6 +41,9 @@ struct question {
 	struct dns_channel *channel;
 	dns_heard_fn *heard;
 	void *arg;
+	enum dns_type type;
+	uint64_t begin_ms, asked_ms; /* of the loop's time: first, and last */
+	char name[];
 };
 
 static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writable);
@@ -83,6 +87,7 @@ static int set_servers(struct dns_channel *channel, const struct resolver *serve
 
 static int init_ares(struct dns_channel *channel, size_t count, uint64_t timeout_ms)
 {
+	channel->timeout_ms = timeout_ms;
 	/* One server: its refusal is the answer. Several: the library asks the next one. */
 	const int check = count == 1 ? ARES_FLAG_NOCHECKRESP : 0;
 	/* Timeouts double with each round: rounds * (2^tries - 1) of them fill the time. */
@@ -92,6 +97,7 @@ static int init_ares(struct dns_channel *channel, size_t count, uint64_t timeout
 		try_ms = LIMIT_DNS_TRY_MIN_MS;
 	if (try_ms > LIMIT_DNS_TRY_MAX_MS)
 		try_ms = LIMIT_DNS_TRY_MAX_MS;
+	channel->try_ms = try_ms;
 
 	char lookups[] = "b";
 	char no_file[] = ""; /* no such file, and that is no error */
@@ -175,10 +181,34 @@ static enum dns_heard heard_from_status(const struct dns_channel *channel, int s
 	}
 }
 
+static void on_answer(void *arg, int status, int timeouts, unsigned char *data, int len);
+
+static void ask(struct question *q)
+{
+	q->asked_ms = uv_now(q->channel->loop);
+	ares_query(q->channel->ares, q->name, CLASS_IN, (int)q->type, on_answer, q);
+}
+
+/*
+ * Once a truncated answer led to TCP, the library tries each server one time, whatever time is left
+ * (seen with c-ares 1.18). Not after a quick refusal: that would be a flood of questions.
+ */
+static bool may_ask_again(const struct question *q)
+{
+	const struct dns_channel *channel = q->channel;
+	uint64_t now = uv_now(channel->loop);
+	return now - q->asked_ms >= channel->try_ms &&
+	       now - q->begin_ms + channel->try_ms <= channel->timeout_ms;
+}
+
 static void on_answer(void *arg, int status, int timeouts, unsigned char *data, int len)
 {
 	struct question *q = arg;
 	(void)timeouts;
+	if (status == ARES_ETIMEOUT && may_ask_again(q)) {
+		ask(q);
+		return;
+	}
 	/* A message comes with the statuses that its RCODE or emptiness has in the library, too. */
 	if (data != NULL && len > 0)
 		q->heard(q->arg, DNS_HEARD_MESSAGE, data, (size_t)len);
@@ -190,13 +220,16 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *data, 
 void dns_channel_ask(struct dns_channel *channel, const char *name, enum dns_type type,
 		     dns_heard_fn *heard, void *arg)
 {
-	struct question *q = malloc(sizeof *q);
+	size_t size = strlen(name) + 1;
+	struct question *q = malloc(sizeof *q + size);
 	if (q == NULL) {
 		heard(arg, DNS_HEARD_FAILED, NULL, 0);
 		return;
 	}
-	*q = (struct question){ channel, heard, arg };
-	ares_query(channel->ares, name, CLASS_IN, (int)type, on_answer, q);
+	*q = (struct question){ .channel = channel, .heard = heard, .arg = arg, .type = type };
+	memcpy(q->name, name, size);
+	q->begin_ms = uv_now(channel->loop);
+	ask(q);
 	set_timer(channel);
 }
 

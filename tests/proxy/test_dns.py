@@ -139,6 +139,16 @@ def test_truncated_comes_by_tcp(reach, dns):
     assert dns.count("allowed.test", "A", "tcp") == 1
 
 
+def test_an_answer_by_tcp_that_is_lost(reach, dns):
+    """It is asked for again while there is time: half a second of five had passed."""
+    proxy, up = reach()
+    dns.add("allowed.test", A(up.host), truncate=True, no_tcp=True)
+    client = proxy.connect().send(f"CONNECT allowed.test:{up.port} HTTP/1.1\r\n\r\n")
+    assert dns.wait_query("allowed.test", "A", transport="tcp")
+    dns.behave("allowed.test", truncate=True)
+    assert client.read_answer("CONNECT").status == 200
+
+
 def test_truncated_and_no_tcp(reach, dns):
     """It ends in time."""
     proxy, up = reach("--dns-timeout", "1")
