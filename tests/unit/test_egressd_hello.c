@@ -84,6 +84,8 @@ enum flaw {
 	HUGE_KEY_SHARE,
 };
 
+static size_t huge_share = 20000; /* bytes */
+
 static void add_sni(struct bytes *b, const char *name, enum flaw flaw)
 {
 	size_t n = strlen(name);
@@ -124,7 +126,7 @@ static void add_extensions(struct bytes *b, const char *name, enum flaw flaw)
 	if (flaw == SNI_TWICE)
 		add_sni(b, name, GOOD);
 	add_u16(b, 51); /* key_share */
-	size_t share = flaw == HUGE_KEY_SHARE ? 20000 : 36;
+	size_t share = flaw == HUGE_KEY_SHARE ? huge_share : 36;
 	add_u16(b, share + (flaw == EXTENSION_LONGER));
 	add_fill(b, 0x77, share);
 	if (flaw == TWICE_OTHER) {
@@ -478,6 +480,19 @@ static void test_bound(void **state)
 	assert_int_equal(read_exact(records.at, LIMIT_HELLO - 6, &sni, &used), HELLO_MORE);
 	assert_int_equal(read_exact(records.at, LIMIT_HELLO + 6, &sni, &used), HELLO_TOO_LONG);
 	assert_int_equal(read_exact(records.at, records.len, &sni, &used), HELLO_TOO_LONG);
+	/* One that fits by itself, and does not with the heads of its four records; one that just does. */
+	const size_t heads = 4 * 5, before = huge_share;
+	huge_share += LIMIT_HELLO - message.len;
+	build_message(&message, "a.test", HUGE_KEY_SHARE);
+	build_records(&records, &message, 0x0301, 16384);
+	assert_int_equal(records.len, LIMIT_HELLO + heads);
+	assert_int_equal(read_exact(records.at, records.len, &sni, &used), HELLO_TOO_LONG);
+	huge_share -= heads;
+	build_message(&message, "a.test", HUGE_KEY_SHARE);
+	build_records(&records, &message, 0x0301, 16384);
+	huge_share = before;
+	assert_int_equal(records.len, LIMIT_HELLO);
+	assert_int_equal(read_exact(records.at, records.len, &sni, &used), HELLO_OK);
 }
 
 /* ---- real clients -------------------------------------------------------------------------------
