@@ -28,7 +28,8 @@ class Wanted:
     def excuse(self, code):
         """It was answered with this code. A line that was torn by a full disk says what it began to say."""
         if code == "audit":
-            self.outcomes = {one for one in self.outcomes if not one.startswith("allow:")} | {"deny:audit"}
+            self.outcomes = {one for one in self.outcomes if not one.startswith("allow:")} | \
+                {"deny:audit", "fail:dns-timeout"}
         else:
             self.outcomes = {f"deny:{code}", f"fail:{code}"}
 
