@@ -241,6 +241,34 @@ hardening: all
 	@tests/check-hardening $(OUT)/egressd $(OUT)/prisoncode
 	@tests/check-security
 
+# Not the matcher's test against its slow oracle, which has no descriptors and would take an hour here.
+UNCAGED := $(OUT)/tests/egressd-uncaged
+$(UNCAGED): tests/proxy/uncaged.c $(OBJ)/egressd/main.o $(EGRESSD_A) $(ACL_A)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(HARD) -Iegressd -Wl,--wrap=cage_prepare,--wrap=cage_enter $(LDFLAGS) $(LDHARD) -o $@ $^ $(LIB_egressd)
+VALGRIND_TESTS := $(filter-out %/test_acl_decide %/test_egressd_listener,$(UNIT_TESTS))
+.PHONY: valgrind kills
+## valgrind: unit tests, a life of egressd and a session: no memory lost, no descriptor left open
+valgrind: all $(UNCAGED) $(VALGRIND_TESTS)
+	@tests/install-deps check
+	@printf '%s\n' $(VALGRIND_TESTS) | xargs -P $(JOBS) -I{} sh -c 'tests/valgrind {} >/dev/null 2>&1 || { tests/valgrind {}; exit 255; }'
+	EGRESSD=$(CURDIR)/$(UNCAGED) $(PYTEST) tests/proxy/undervalgrind.py
+	$(PYTEST) tests/launcher/undervalgrind.py
+
+## kills: KILLS=n: egressd and the launcher are killed n times at points nobody chose
+KILLS ?= 200
+kills: all
+	@tests/install-deps test
+	KILLS=$(KILLS) $(PYTEST) tests/proxy/kills.py
+	KILLS=$(KILLS) $(PYTEST) tests/launcher/kills.py
+
+## kills-engine: the launcher and a private engine, KILLS / 10 and KILLS / 20 times
+.PHONY: kills-engine
+kills-engine: all
+	@tests/install-deps check
+	KILLS=$(KILLS) tests/with-engine env $(PYTEST) tests/e2e/kills.py
+
 # It fails when a client, a line of the log or the memory is not as it should be; see its head.
 .PHONY: soak
 MINUTES ?= 10
@@ -274,13 +302,15 @@ check:
 	@$(MAKE) --no-print-directory -j$(JOBS) WERROR=1 all
 	@$(MAKE) --no-print-directory check-includes lint analyze
 	@$(MAKE) --no-print-directory WERROR=1 test slow
-	@$(MAKE) --no-print-directory hardening faults
+	@$(MAKE) --no-print-directory hardening faults valgrind
+	@$(MAKE) --no-print-directory kills KILLS=15
 	@$(MAKE) --no-print-directory sanitize
 	@$(MAKE) --no-print-directory SAN=1 WERROR=1 CFLAGS="-O1 -g" faults
 	@$(MAKE) --no-print-directory load
 	@$(MAKE) --no-print-directory tsan
 	@$(MAKE) --no-print-directory fuzz-all SECONDS=5
 	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory kills-engine KILLS=20
 	@echo "check: everything passed"
 
 ## sanitize: unit, fuzz replay, proxy and launcher tests under ASan and UBSan
@@ -314,6 +344,13 @@ fuzz-all:
 	@set -e; for f in $(FUZZERS); do $(MAKE) --no-print-directory fuzz FUZZ=$$f SECONDS=$(SECONDS) 2>&1 | \
 		grep -E 'ERROR|SUMMARY|number_of_executed|Error' | sed "s/^/fuzz $$f: /"; \
 		! ls build/fuzz/crash-$$f-* >/dev/null 2>&1; done
+
+## coverage: what of its files each fuzz target's corpus reaches; CORPORA=build/fuzz: with what fuzzing found
+.PHONY: coverage
+coverage:
+	@$(MAKE) --no-print-directory -j$(JOBS) OUT=build/coverage CFLAGS="-O0 -g --coverage" \
+		$(FUZZERS:%=build/coverage/fuzz-%) >/dev/null
+	@tests/fuzz-coverage build/coverage $(CORPORA)
 
 ## mutants: removes the rules of egressd one at a time; a test must notice each (takes an hour)
 mutants:

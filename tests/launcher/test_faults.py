@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from conftest import PRISONCODE, wait_for
+from conftest import FAKE, PRISONCODE, wait_for
 
 ENTER = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--map-root-user", "--mount"]
 GONE = "echo 'Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?' >&2; exit 1"
@@ -133,6 +133,25 @@ def test_many_sessions_one_after_another(box):
                        ("create jail", "rm jail"), ("create egressd", "rm egressd")):
         assert verbs.count(make) == verbs.count(undo) == 10
     assert sorted(p.name for p in (box.dot / "run").iterdir()) == [".lock", ".owner"]
+
+
+def test_docker_is_given_no_descriptors(box):
+    """But the three that everybody has, and one by which the janitor knows that what makes something runs."""
+    seen = box.root / "seen"
+    box.behave(f"""ls -l /proc/$$/fd | sed -n "s/.* \\([0-9]*\\) -> \\(.*\\)/$1 \\1 \\2/p" >>{seen}""")
+    assert box.run("run", "x").returncode == 0
+    given = {}
+    for line in seen.read_text().splitlines():
+        verb, fd, leads_to = line.split(" ", 2)
+        if leads_to not in (str(FAKE), str(box.bin / "docker"), str(box.fake / "behave")):  # its own
+            given.setdefault(verb, set()).add(int(fd))
+    inherited = {int(fd) for fd in os.listdir("/proc/self/fd")
+                 if os.path.exists(f"/proc/self/fd/{fd}") and os.get_inheritable(int(fd))} - {0, 1, 2}
+    print(given, inherited)
+    assert {"create", "start", "rm", "stop", "network"} <= set(given)
+    for verb, fds in given.items():
+        may = {0, 1, 2, 3} if verb in ("create", "network", "info", "image") else {0, 1, 2}
+        assert fds - inherited <= may, (verb, fds)
 
 
 def processes(box):
