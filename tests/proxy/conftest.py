@@ -136,6 +136,7 @@ class Egressd:
         self.stderr = []
         self.stdout = b""
         self.exit_status = 0  # what stop() expects
+        self.ending = False  # a test has told it to end
         self._clients = []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
@@ -250,6 +251,7 @@ class Egressd:
         os.rename(self.list_path + ".new", self.list_path)
 
     def kill(self, number):
+        self.ending |= number in (signal.SIGTERM, signal.SIGINT)
         self.process.send_signal(number)
 
     def reload(self, entries):
@@ -263,7 +265,7 @@ class Egressd:
         """End it and check everything that holds for every run."""
         for client in self._clients:
             client.close()
-        if self.process.poll() is None:
+        if self.process.poll() is None and not self.ending:  # a second one would cut its drain short
             self.process.send_signal(number)
         try:
             status = self.process.wait(60)

@@ -202,7 +202,7 @@ def test_slow_head_is_408(egressd):
 
 
 def test_over_the_client_limit_is_429(egressd, loopback):
-    proxy = egressd("allowed.test\n", "--max-per-client", "2")
+    proxy = egressd("allowed.test\n", "--max-per-client", "2", workers=1)
     held = [proxy.connect(), proxy.connect()]
     for client in held:
         client.send("GET http://allowed.test/ HTTP/1.1\r\n")

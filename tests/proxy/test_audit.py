@@ -298,7 +298,7 @@ def test_standard_output_that_nobody_reads(egressd):
     log = os.read(reader, 1 << 20)
     assert proxy.tunnel("denied.test:443")[1].status == 403
     proxy.wait_stderr(AGAIN.replace(r"\S+", "-", 1))
-    proxy.process.send_signal(signal.SIGTERM)
+    proxy.kill(signal.SIGTERM)
     while data := os.read(reader, 1 << 16):
         log += data
     os.close(reader)

@@ -442,7 +442,7 @@ def test_half_open_tunnel_lives_while_the_other_half_does(egressd, origin):
 def test_one_client_cannot_starve_another(egressd, origin, first):
     """Over its limit a client gets no more than others can spare, even if it never asks for a thing."""
     up = origin()
-    proxy = egressd(f"{up.host}:{up.port}", "--max-connections", "40", "--max-per-client", "10")
+    proxy = egressd(f"{up.host}:{up.port}", "--max-connections", "40", "--max-per-client", "10", workers=1)
     target = f"{up.host}:{up.port}"
     kept = [proxy.tunnel(target)[0] for _ in range(10)]
     more = []
@@ -461,7 +461,7 @@ def test_one_client_cannot_starve_another(egressd, origin, first):
 
 def test_a_flood_over_the_limit_is_answered_while_there_is_room(egressd, origin):
     up = origin(sink)
-    proxy = egressd(f"{up.host}:{up.port}", "--max-connections", "40", "--max-per-client", "2")
+    proxy = egressd(f"{up.host}:{up.port}", "--max-connections", "40", "--max-per-client", "2", workers=1)
     kept = [proxy.tunnel(f"{up.host}:{up.port}")[0] for _ in range(2)]
     clients = [proxy.connect() for _ in range(20)]
     for client in clients:
@@ -472,7 +472,8 @@ def test_a_flood_over_the_limit_is_answered_while_there_is_room(egressd, origin)
 
 def test_pending_lookups(egressd, dns):
     """More names at a time than may be looked up: 503 at once, and room again when askers leave."""
-    proxy = egressd(".pending.test\nallowed.test\n", "--dns-timeout", "30", "--drain-timeout", "1")
+    proxy = egressd(".pending.test\nallowed.test\n", "--dns-timeout", "30", "--drain-timeout", "1",
+                    workers=1)  # as many to each worker, else
     dns.add("allowed.test", A("192.0.2.1"))
     dns.behave("*.pending.test", silent=True)
     clients = []

@@ -301,8 +301,11 @@ def watched(proxy):
     folder = f"/proc/{proxy.process.pid}/fdinfo"
     try:
         for name in os.listdir(folder):
-            with open(os.path.join(folder, name), encoding="ascii") as info:
-                found |= {int(ino, 16) for ino in re.findall(r"^inotify .*ino:([0-9a-f]+)", info.read(), re.M)}
+            try:
+                with open(os.path.join(folder, name), encoding="ascii") as info:
+                    found |= {int(ino, 16) for ino in re.findall(r"^inotify .*ino:([0-9a-f]+)", info.read(), re.M)}
+            except FileNotFoundError:  # closed by now
+                pass
     except PermissionError:
         pytest.skip("only root can see what a caged process watches")
     return found
