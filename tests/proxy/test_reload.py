@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import limits
 from conftest import EGRESSD
 from dnsserver import A
 from origins import HttpOrigin, Origin, sink
@@ -352,7 +353,8 @@ def test_a_list_without_events_is_looked_at(egressd, tmp_path):
     proxy.expect(*BROKEN)
     assert os.stat(tmp_path / "up").st_ino not in before
     if has_landlock():  # the cage was made when v1 was not meant: it cannot be read, and that is said
-        proxy.wait_stderr(rf"egressd: {path}: the new list is unusable; the old one stays in force")
+        proxy.wait_stderr(rf"egressd: {path}: the new list is unusable; the old one stays in force",
+                          timeout=5 * limits.LIMIT_RELOAD_POLL_MS / 1000)
         assert status_of(proxy, "first.test:443") != 403
     else:
         wait_in_force(proxy, "second.test")
