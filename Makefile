@@ -238,7 +238,7 @@ faults: $(OUT)/egressd $(if $(SAN),$(FAULTY))
 
 # What the compiler was asked for is in the binaries; SECURITY.md names tests that exist.
 hardening: all
-	@tests/check-hardening $(OUT)/egressd $(OUT)/prisoncode
+	@tests/check-hardening $(OUT)/egressd $(OUT)/prisoncode $(OUT)/jail-init
 	@tests/check-security
 
 # Not the matcher's test against its slow oracle, which has no descriptors and would take an hour here.
