@@ -15,7 +15,8 @@ from ledger import Wanted
 
 # Names of a sort: few enough that every worker knows them all after the warm-up, so that the number of pins
 # is one. Failures are few: a reload forgets them.
-NAMES = {"echo": 60, "web": 60, "tls": 30, "priv": 10, "far": 10}
+NAMES = {"echo": 60, "web": 60, "tls": 30, "priv": 10, "far": 10, "flip": 6,
+         "nx": 3, "servfail": 3, "silent": 3, "junk": 3}
 PATIENCE = 90
 
 
@@ -37,7 +38,7 @@ class Client:
         self.conns = []
 
     def name(self, sort, zone="soak"):
-        return f"{sort}{random.randrange(NAMES.get(sort, 3))}.{zone}.test"
+        return f"{sort}{random.randrange(NAMES[sort])}.{zone}.test"
 
     async def connect(self):
         conn = Conn(self)
@@ -603,7 +604,7 @@ async def health(client):
 async def revocable(client):
     """Its entry comes and goes: denied, or served until it is revoked."""
     conn = await client.connect()
-    host = client.name("echo", "flip")
+    host = client.name("flip", "flip")
     wanted = conn.want("CONNECT", host, world.RAW, "deny:not-listed", "allow:done", "allow:not-listed")
     conn.send(f"CONNECT {host}:{world.RAW} HTTP/1.1\r\n\r\necho\n".encode())
     reply = await conn.read_head()
