@@ -8,10 +8,8 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/select.h>
-#include <sys/time.h>
 
-#include <ares.h> /* does not include what it uses */
+#include "dns_socket.h"
 
 #define CLASS_IN 1
 
@@ -140,6 +138,7 @@ int dns_channel_new(uv_loop_t *loop, const struct resolver *servers, size_t coun
 		free(channel);
 		return -1;
 	}
+	dns_socket_use(channel->ares);
 	uv_timer_init(loop, &channel->timer);
 	channel->timer.data = channel;
 	channel->handles = 1;
@@ -190,15 +189,15 @@ static void ask(struct question *q)
 }
 
 /*
- * Once a truncated answer led to TCP, the library tries each server one time, whatever time is left
- * (seen with c-ares 1.18). Not after a quick refusal: that would be a flood of questions.
+ * The library may end before the time does: once a truncated answer led to TCP it tries each server
+ * one time (seen with c-ares 1.18), and later versions shorten their timeouts by what servers took
+ * before and by chance (1.34). Not after a quick refusal: that would be a flood of questions.
  */
 static bool may_ask_again(const struct question *q)
 {
 	const struct dns_channel *channel = q->channel;
 	uint64_t now = uv_now(channel->loop);
-	return now - q->asked_ms >= channel->try_ms &&
-	       now - q->begin_ms + channel->try_ms <= channel->timeout_ms;
+	return now - q->asked_ms >= channel->try_ms && now - q->begin_ms < channel->timeout_ms;
 }
 
 static void on_answer(void *arg, int status, int timeouts, unsigned char *data, int len)
