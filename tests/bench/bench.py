@@ -48,12 +48,12 @@ class Bench:
                                               text=True, check=False).stdout
         self.names_file = self.list_of(NAMES)
         self.origin = subprocess.Popen([self.tool("origin")], stdout=subprocess.PIPE,
-                                       preexec_fn=self.pin_load)
+                                       preexec_fn=self.pin_load())
         self.origin.stdout.readline()
 
     @staticmethod
-    def pin_load():
-        os.sched_setaffinity(0, {proxies.LOAD_CORE})
+    def pin_load(cores=frozenset({proxies.LOAD_CORE})):
+        return lambda: os.sched_setaffinity(0, cores)
 
     def tool(self, name):
         return os.path.join(self.args.tools, name)
@@ -84,9 +84,9 @@ class Bench:
             argv.append("pids=" + ",".join(map(str, proxy.pids())))
         return argv + list(options)
 
-    def load(self, proxy, work, *options):
+    def load(self, proxy, work, *options, cores=frozenset({proxies.LOAD_CORE})):
         done = subprocess.run(self.load_argv(proxy, work, *options), capture_output=True, text=True,
-                              timeout=180, preexec_fn=self.pin_load, check=False)
+                              timeout=180, preexec_fn=self.pin_load(cores), check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{proxy.label}: {done.stderr.strip()[-300:]}")
         return json.loads(done.stdout)
@@ -221,6 +221,8 @@ def plan(bench, args):
     if args.quick:
         counts = counts[1:]
     other += [(work, few) for work in counts]
+    if "--workers" in bench.egressd_options:
+        other += [(work, few) for work in works.crews()]
     every = [(work, args.rounds) for work in works.loads()]
     prefixes = tuple(filter(None, args.work.split(",")))
     return [(w, n) for w, n in every + other if not prefixes or w.key.startswith(prefixes)]
@@ -236,7 +238,7 @@ def measure(bench, args, found):
             for proxy in found if number < count else ():
                 key = (work.key, proxy.name)
                 bench.done += 1
-                if proxy.name in work.skip or key in failed:
+                if not work.suits(proxy) or key in failed:
                     continue
                 try:
                     results.setdefault(key, []).append(bench.undisturbed(work, proxy))

@@ -49,10 +49,10 @@ def pss_kib(pid):
     return _sum_field(pid, "smaps_rollup", "Pss")
 
 
-def set_core(pid, core):
+def set_cores(pid, cores):
     for member in family(pid):
         for task in os.listdir(f"/proc/{member}/task"):
-            os.sched_setaffinity(int(task), {core})
+            os.sched_setaffinity(int(task), cores)
 
 
 class Proxy:
@@ -107,7 +107,7 @@ class Proxy:
                 with open(os.path.join(self.folder, "output")) as f:
                     raise RuntimeError(f"{self.label} does not start: {f.read()[-500:]}")
             time.sleep(0.02)
-        set_core(self.process.pid, PROXY_CORE)  # some spread their threads themselves
+        set_cores(self.process.pid, {PROXY_CORE})  # some spread their threads themselves
 
     def _listens(self):
         with socket.socket() as s:
@@ -163,6 +163,7 @@ class Relay(Proxy):
 
 class Egressd(Proxy):
     label = "egressd"
+    workers = 1
 
     def __init__(self, bench):
         super().__init__(bench)
@@ -176,7 +177,7 @@ class Egressd(Proxy):
                 os.path.join(self.folder, "audit.jsonl"), "--dns", "127.0.0.1",
                 "--max-connections", str(self.bench.tunnels_most)]
         if "--workers" in self.bench.egressd_options:
-            argv += ["--workers", "1"]
+            argv += ["--workers", str(self.workers)]
         return argv
 
 

@@ -28,7 +28,14 @@ START = Metric("start_ms", "ms", False, 1)
 RSS = Metric("rss_kib", "RSS KiB", False)
 
 
-class Load:
+class Work:
+    skip = ()
+
+    def suits(self, proxy):
+        return proxy.name not in self.skip
+
+
+class Load(Work):
     """Work that load.c does in a window of time."""
 
     def __init__(self, key, text, options, metrics, skip=(), one_core=False):
@@ -37,12 +44,12 @@ class Load:
 
     def sample(self, bench, proxy):
         if self.one_core:
-            proxies.set_core(proxy.process.pid, proxies.LOAD_CORE)
+            proxies.set_cores(proxy.process.pid, {proxies.LOAD_CORE})
         try:
             got = bench.load(proxy, *self.options)
         finally:
             if self.one_core:
-                proxies.set_core(proxy.process.pid, proxies.PROXY_CORE)
+                proxies.set_cores(proxy.process.pid, {proxies.PROXY_CORE})
         return self._figures(got)
 
     def _figures(self, got):
@@ -84,6 +91,12 @@ def loads():
     ]
 
 
+def crews():
+    works = [("connect64", "CONNECT, echo, close; 64 at a time", ("connect", "clients=64")),
+             ("get128", "GET 128 B kept alive, 32 connections", ("get", "clients=32", "size=128"))]
+    return [Workers(*work, count) for work in works for count in (1, 2)]
+
+
 def growth(most):
     """Requests that go over more and more open connections, ten in flight."""
     counts = sorted({1, 10, 100, 1000, min(10000, most)})
@@ -92,7 +105,33 @@ def growth(most):
                  skip=("direct", "tinyproxy")) for n in counts]
 
 
-class Idle:
+class Workers(Load):
+    """egressd with so many workers; they, load and origin have both cores. It shows what workers cost
+    each other: with nothing shared but the list, CPU each stays what it is with one."""
+
+    def __init__(self, key, text, options, count):
+        super().__init__(f"{key}-workers{count}", f"{text}; all on both cores, {count} worker(s)", options,
+                         [RATE, CPU])
+        self.count = count
+
+    def suits(self, proxy):
+        return isinstance(proxy, proxies.Egressd)
+
+    def sample(self, bench, proxy):
+        other = type(proxy)(bench)
+        other.folder += "-workers"
+        other.workers = self.count
+        other.start(bench.names_file)
+        try:
+            for pid in [bench.origin.pid] + other.pids():
+                proxies.set_cores(pid, {0, 1})
+            return self._figures(bench.load(other, *self.options, cores={0, 1}))
+        finally:
+            proxies.set_cores(bench.origin.pid, {proxies.LOAD_CORE})
+            other.stop()
+
+
+class Idle(Work):
     """Memory for each of many idle tunnels, of a fresh process."""
 
     def __init__(self, count):
@@ -118,7 +157,7 @@ class Idle:
         return {"pss_kib": (after - before) / self.count, "foreign": 0, "pace": 0, "errors": 0}
 
 
-class Start:
+class Start(Work):
     """From exec to the first 200, and memory then, with a list of so many names."""
 
     def __init__(self, names, skip=()):
@@ -147,7 +186,7 @@ class Held:
     def __init__(self, bench, argv, env=None):
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, env=env,
-                                        preexec_fn=bench.pin_load)
+                                        preexec_fn=bench.pin_load())
         ready = select.select([self.process.stdout], [], [], 130)[0]
         line = self.process.stdout.readline() if ready else b""
         if not line:
