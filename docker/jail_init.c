@@ -2,8 +2,10 @@
  * jail-init - the first program of the jail: proves that there is no way out but the proxy, and then
  * becomes the program that the session is for. A static executable over libc alone.
  *
- *   jail-init --proxy ADDR:PORT [--closed NAME=ADDR:PORT]... [--report FILE] [--] COMMAND [ARGUMENT...]
+ *   jail-init --proxy ADDR:PORT [--go FILE] [--wait SECONDS] [--closed NAME=ADDR:PORT]...
+ *             [--report FILE] [--] COMMAND [ARGUMENT...]
  *
+ * The proxy is asked when the file of --go, which the launcher writes, is no longer empty.
  * When all probes pass, one line goes to standard error and COMMAND takes this process's place, with
  * its streams, environment and signals untouched. When one fails, COMMAND does not start: what failed
  * goes to FILE, which the launcher reads (to standard error without one), and the status is 97. A
@@ -74,9 +76,16 @@ static bool parse_closed(char *text, struct probe_task *task)
 	return true;
 }
 
+static bool parse_seconds(const char *text, unsigned *ret)
+{
+	size_t len = strspn(text, "0123456789");
+	*ret = (unsigned)strtoul(text, NULL, 10);
+	return len > 0 && len < 5 && text[len] == '\0';
+}
+
 static bool parse(char **argv, struct arguments *ret)
 {
-	*ret = (struct arguments){ 0 };
+	*ret = (struct arguments){ .task.proxy_s = PROBE_PROXY_S };
 	for (; *argv != NULL && strncmp(*argv, "--", 2) == 0; argv += 2) {
 		bool good = false;
 		if (strcmp(argv[0], "--") == 0) {
@@ -89,6 +98,10 @@ static bool parse(char **argv, struct arguments *ret)
 			good = parse_address(argv[1], &ret->task.proxy);
 		else if (strcmp(argv[0], "--closed") == 0)
 			good = parse_closed(argv[1], &ret->task);
+		else if (strcmp(argv[0], "--go") == 0)
+			good = (ret->task.go = argv[1])[0] == '/';
+		else if (strcmp(argv[0], "--wait") == 0)
+			good = parse_seconds(argv[1], &ret->task.proxy_s);
 		else if (strcmp(argv[0], "--report") == 0)
 			good = (ret->report = argv[1])[0] == '/';
 		if (!good)
@@ -129,8 +142,8 @@ int main(int argc, char **argv)
 	char text[64];
 	if (argc < 1 || !parse(argv + 1, &arguments)) {
 		say(STDERR_FILENO,
-		    "usage: jail-init --proxy ADDR:PORT [--closed NAME=ADDR:PORT]... "
-		    "[--report FILE] [--] COMMAND [ARGUMENT...]\n");
+		    "usage: jail-init --proxy ADDR:PORT [--go FILE] [--wait SECONDS] "
+		    "[--closed NAME=ADDR:PORT]... [--report FILE] [--] COMMAND [ARGUMENT...]\n");
 		return STATUS_USAGE;
 	}
 	probe_run(&arguments.task, &found);

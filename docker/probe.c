@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@
 #include "families_linux.h"
 #include "probe.h"
 
-#define RETRY_MS    10          /* between two tries to reach a proxy that does not listen yet */
+#define RETRY_MS    5           /* between two tries to reach a proxy that does not listen yet */
 #define METADATA    0xa9fea9feu /* 169.254.169.254, every cloud's */
 #define DOCKER_DNS  0x7f00000bu /* 127.0.0.11, the engine's resolver in user-defined networks */
 #define PROC_BYTES  16384       /* of a /proc file; a jail's have some hundred */
@@ -344,8 +345,18 @@ static void proxy_later(struct run *r, long long now)
 	r->proxy_again = now + RETRY_MS;
 }
 
+static bool may_proxy_serve(const struct run *r)
+{
+	struct stat st;
+	return r->task->go == NULL || (stat(r->task->go, &st) == 0 && st.st_size > 0);
+}
+
 static void proxy_try(struct run *r, long long now)
 {
+	if (!may_proxy_serve(r)) {
+		proxy_later(r, now);
+		return;
+	}
 	const struct sockaddr_in *to = &r->task->proxy;
 	r->proxy_again = 0;
 	r->proxy_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -456,10 +467,10 @@ static void wait_for_answers(struct run *r)
 	for (;;) {
 		bool patient = r->proxy_state != TARGET_DONE && !any_failed(r);
 		long long now = now_ms();
-		long long until = start + (patient ? PROBE_PROXY_MS : PROBE_GRACE_MS);
+		long long until = start + (patient ? r->task->proxy_s * 1000LL : PROBE_GRACE_MS);
 		if (now >= until) {
 			if (patient)
-				fail(r, PROBE_PROXY, "no answer in %d s", PROBE_PROXY_MS / 1000);
+				fail(r, PROBE_PROXY, "no answer in %u s", r->task->proxy_s);
 			break;
 		}
 		until = proxy_turn(r, now, until);

@@ -18,8 +18,8 @@
  */
 #define PROBE_GRACE_MS 30
 
-/* The proxy may come up beside the jail: so long it may take until it answers. */
-#define PROBE_PROXY_MS 10000
+/* The proxy may come up beside the jail: so long it may take until it answers, if nothing is said. */
+#define PROBE_PROXY_S 30
 
 struct probe_closed {
 	const char *name; /* "host", "sidecar": for the message */
@@ -30,6 +30,12 @@ struct probe_task {
 	struct sockaddr_in proxy;
 	struct probe_closed closed[PROBE_CLOSED_MAX]; /* where a connection must not get */
 	size_t closed_count;
+	/*
+	 * Empty until the proxy serves; NULL: there is no such file, and the proxy is tried at once. A
+	 * question to an address that nobody has yet is asked again by the kernel after a second only.
+	 */
+	const char *go;
+	unsigned proxy_s; /* how long the proxy may take until it answers, seconds */
 };
 
 /* What was found. Every probe that failed has one line, "name: reason", in failures. */

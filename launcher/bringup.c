@@ -3,13 +3,18 @@
  *
  *   both networks, and what must be known of the engine, while files are staged
  *   -> both containers -> as soon as both are there, the sidecar into the jail's network
- *   -> the sidecar, until it serves
+ *   -> the sidecar and, at once, the jail (jail.c), whose first program waits for the proxy
+ *
+ * Where it is not known that containers have a switch for IPv6, the jail is started only when the
+ * sidecar serves: without the switch neither starts, and the second try must find the user's input as
+ * it was.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "hostdns.h"
 #include "images.h"
 #include "session_internal.h"
 
@@ -123,6 +128,13 @@ static bool runs_as_root(const struct session *s)
 	return s->engine.rootless && s->engine.kind != ENGINE_PODMAN;
 }
 
+/* Is it this machine itself that runs the containers, and no virtual one? */
+static bool is_engine_here(const struct session *s)
+{
+	uv_utsname_t here;
+	return uv_os_uname(&here) == 0 && strcmp(here.release, s->engine.kernel) == 0;
+}
+
 /* The whole plan; the engine's answers must have been heard. */
 static void make_plan(struct session *s)
 {
@@ -150,6 +162,7 @@ static void make_plan(struct session *s)
 		.never = &s->never,
 		.podman = s->engine.kind == ENGINE_PODMAN,
 		.no_ipv6 = s->no_ipv6,
+		.plain_dns = is_engine_here(s) && hostdns_is_plain(),
 		.host_gateway = s->bridge.proc.status == 0,
 		.host_address = s->host_address,
 	};
@@ -275,7 +288,7 @@ static void on_sidecar_line(void *arg, const char *line)
 {
 	struct session *s = arg;
 	if (strncmp(line, "egressd: serving on", 19) == 0)
-		s->sidecar_ready = true;
+		s->sidecar_ready = prepare_go(s->rundir.path);
 	else if (!s->sidecar_ready && s->sidecar_words.n < NOTICES_MAX)
 		strv_add(&s->sidecar_words, line);
 	else if (s->sidecar_ready && !s->stopping)
@@ -302,16 +315,42 @@ static int sidecar_failed(struct session *s, struct fail *why)
 			s->sidecar_words.n > 0 ? " (what it said is above)" : " in 30 seconds");
 }
 
-/*
- * Started attached, so that its first line and its end are seen as they happen. An end with status
- * 0 and no word is left to the topology: a jail without sidecar reaches nothing.
- */
-static int start_sidecar(struct session *s, struct fail *why)
+static bool is_ipv6_switch_known(const struct session *s)
+{
+	/* nothing is lost by a look at a file that other systems do not have */
+	return is_engine_here(s) && access("/proc/sys/net/ipv6/conf/all/disable_ipv6", F_OK) == 0;
+}
+
+/* Attached, so that its first line and its end are seen as they happen. */
+static void start_sidecar(struct session *s)
 {
 	s->sidecar.what = "start the sidecar";
 	engine_start_sidecar(&s->plan, &s->sidecar.argv);
 	proc_start(&s->sidecar.proc, &s->runner.loop, PROC_LINES, s->sidecar.argv.v,
 		   on_sidecar_line, s, -1);
+}
+
+/*
+ * An end with status 0 and no word is left to the topology: a jail without sidecar reaches nothing.
+ */
+static bool has_ended_quietly(const struct session *s)
+{
+	return !s->sidecar.proc.running && step_ok(&s->sidecar) && s->sidecar_words.n == 0;
+}
+
+bool bringup_sidecar_is_lost(const struct session *s)
+{
+	return !s->sidecar.proc.running && !s->sidecar_ready && !has_ended_quietly(s);
+}
+
+int bringup_explain_sidecar(struct session *s, struct fail *why)
+{
+	sidecar_failed(s, why);
+	return sidecar_said(s);
+}
+
+static int await_sidecar(struct session *s, struct fail *why)
+{
 	s->timer_fired = false;
 	uv_timer_start(&s->timer, session_on_timer, READY_MS, 0);
 	while (!s->sidecar_ready && s->sidecar.proc.running && !s->timer_fired &&
@@ -320,8 +359,7 @@ static int start_sidecar(struct session *s, struct fail *why)
 	uv_timer_stop(&s->timer);
 	if (check_signal(s, why) != 0)
 		return -1;
-	if (s->sidecar_ready ||
-	    (step_ok(&s->sidecar) && s->sidecar_words.n == 0 && !s->timer_fired))
+	if (s->sidecar_ready || has_ended_quietly(s))
 		return 0;
 	return sidecar_failed(s, why);
 }
@@ -332,7 +370,10 @@ static int bring_up(struct session *s, struct fail *why)
 {
 	if (make_all(s, why) != 0)
 		return -1;
-	return session_has_sidecar(s) ? start_sidecar(s, why) : 0;
+	if (!session_has_sidecar(s))
+		return 0;
+	start_sidecar(s);
+	return is_ipv6_switch_known(s) ? 0 : await_sidecar(s, why);
 }
 
 /* A kernel without IPv6 has no switch for it, and no container starts that wants to set it. */

@@ -40,6 +40,7 @@ struct engine_facts {
 	bool known;
 	enum engine_kind kind;
 	char version[32], os[16]; /* "26.1.5", "linux"; "": not said */
+	char kernel[80];          /* the engine's machine's release; "": not said */
 	char context[128];        /* of docker's client; "": none */
 	bool rootless;
 	bool memory_limit, pids_limit; /* the engine can set them; true when nothing is known */

@@ -37,8 +37,8 @@ static bool read_new_list(struct session *s, struct list *ret)
 static void follow_list(struct session *s)
 {
 	struct list list;
-	if (!s->list_changed || s->killer.proc.running || s->passing != 0)
-		return;
+	if (!s->list_changed || !s->sidecar_ready || s->killer.proc.running || s->passing != 0)
+		return; /* a sidecar that does not serve yet would die of the signal */
 	s->list_changed = false;
 	if (!read_new_list(s, &list))
 		return;
@@ -132,6 +132,22 @@ static void check_passed(struct session *s)
 		uv_timer_start(&s->retry, on_retry, RETRY_MS, 0);
 }
 
+/*
+ * Without its sidecar a jail reaches nothing: one that works is left to end by itself, one that waits
+ * for its sidecar's first word waits in vain.
+ */
+static void follow_sidecar(struct session *s)
+{
+	if (!session_has_sidecar(s) || s->stopping || s->sidecar.proc.running)
+		return;
+	s->stopping = true;
+	if (s->sidecar_ready)
+		session_say(s, "the proxy has ended (status %d): the jail has no way out any more",
+			    s->sidecar.proc.status);
+	else if (bringup_sidecar_is_lost(s))
+		s->pass_on = SIGKILL;
+}
+
 /* One turn while the jail runs: signals, a jail that does not end, a sidecar that did. */
 static void jail_turn(struct session *s, unsigned *escalations)
 {
@@ -143,16 +159,10 @@ static void jail_turn(struct session *s, unsigned *escalations)
 			proc_signal(&s->jail.proc, SIGKILL);
 	}
 	check_passed(s);
+	follow_sidecar(s);
 	pass_signal_on(s);
 	follow_list(s);
 	follow_git(s);
-	if (session_has_sidecar(s) && !s->stopping && !s->sidecar.proc.running) {
-		s->stopping = true;
-		if (s->sidecar_ready)
-			session_say(
-			    s, "the proxy has ended (status %d): the jail has no way out any more",
-			    s->sidecar.proc.status);
-	}
 }
 
 /*
@@ -222,6 +232,8 @@ int jail_status(struct session *s, int *ret_status, struct fail *why)
 	*ret_status = s->jail.proc.status;
 	if (*ret_status == 0)
 		return 0;
+	if (session_has_sidecar(s) && bringup_sidecar_is_lost(s))
+		return bringup_explain_sidecar(s, why);
 	if (*ret_status == PLAN_STATUS_NOT_SEALED && was_not_sealed(s, why))
 		return -1;
 	engine_inspect_end(s->plan.jail.name, &step.argv);

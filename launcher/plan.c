@@ -8,6 +8,7 @@
 #define LIST_DIR  "/run/egressd/list"
 #define LOG_FILE  "/run/egressd/audit.jsonl"
 #define SEAL_FILE "/jail/seal"
+#define GO_FILE   "/jail/go"
 
 char *plan_name(const char *session, const char *kind)
 {
@@ -67,6 +68,7 @@ static void plan_sidecar(const struct plan_facts *f, struct plan *p)
 	p->sidecar_jail_address = address_text(jail_net(f->subnet).addr + 2);
 	c->user = xasprintf("%u:%u", f->uid, f->gid);
 	c->pids = xstrdup("64"); /* threads: one a CPU and c-ares' and libuv's own */
+	c->no_resolver = f->plain_dns;
 	c->memory = f->sidecar_memory ? xstrdup("512m") : NULL;
 	strv_add(&c->sysctls, "net.ipv4.ip_forward=0");
 	/* Here too, so that a kernel without IPv6 shows before the jail has the terminal. */
@@ -110,6 +112,7 @@ static void add_jail_mounts(const struct plan_facts *f, struct plan_container *c
 		cleanup_free char *seal = xasprintf("%s/seal", f->run_dir);
 		add_staged(c, f, "resolv.conf", "/etc/resolv.conf");
 		add_mount(c, seal, SEAL_FILE, true);
+		add_staged(c, f, "go", GO_FILE);
 	}
 	add_staged(c, f, "managed.json", "/etc/opencode/opencode.json");
 	add_staged(c, f, "config", "/jail/config/opencode");
@@ -181,6 +184,8 @@ static void add_init(const struct plan_facts *f, const struct plan *p, struct st
 	add_closed(args, "sidecar", out_net(f->subnet).addr + 2, PLAN_PROXY_PORT);
 	if (f->host_address != 0)
 		add_closed(args, "host", f->host_address, 2375);
+	strv_add(args, "--go");
+	strv_add(args, GO_FILE);
 	strv_add(args, "--report");
 	strv_add(args, SEAL_FILE);
 	strv_add(args, "--");
@@ -204,6 +209,7 @@ static void plan_jail(const struct plan_facts *f, struct plan *p)
 	c->pids = f->pids != NULL ? xstrdup(f->pids) : NULL;
 	if (!f->unrestricted) {
 		c->dns = "0.0.0.0";
+		c->no_resolver = true;
 		if (!f->no_ipv6)
 			strv_add(&c->sysctls, "net.ipv6.conf.all.disable_ipv6=1");
 	}

@@ -49,7 +49,8 @@ struct plan_facts {
 	bool podman;                  /* which takes other words */
 	bool no_ipv6;                 /* the engine's kernel has none */
 	bool host_gateway;            /* the engine knows host-gateway */
-	uint32_t host_address;        /* of its machine, on the default bridge; 0: not known */
+	bool plain_dns;        /* containers can ask this machine's resolvers by themselves */
+	uint32_t host_address; /* of its machine, on the default bridge; 0: not known */
 };
 
 struct plan_mount {
@@ -62,6 +63,7 @@ struct plan_container {
 	const char *image;
 	char *user;
 	bool interactive, tty, init;
+	bool no_resolver;     /* needs none of the engine's own */
 	const char *hostname; /* NULL: the engine's */
 	const char *dns;      /* NULL: the engine's */
 	const char *workdir;  /* NULL: the image's */

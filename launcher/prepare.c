@@ -1,6 +1,7 @@
 /* prepare.c - see prepare.h. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -33,6 +34,16 @@ int prepare_list(const char *run_dir, const struct list *list, struct fail *why)
 	return 0;
 }
 
+bool prepare_go(const char *run_dir)
+{
+	cleanup_free char *path = xasprintf("%s/go", run_dir);
+	int fd = open(path, O_WRONLY | O_CLOEXEC); /* as it is mounted: not a new file */
+	bool written = fd >= 0 && write(fd, "go\n", 3) == 3;
+	if (fd >= 0)
+		close(fd);
+	return written;
+}
+
 static int stage_config(const struct start *start, const char *run_dir, struct fail *why)
 {
 	cleanup_free char *config = xasprintf("%s/config", run_dir);
@@ -58,7 +69,8 @@ static int stage_all(const struct start *start, const char *run_dir, struct fail
 	/* Nobody answers there: a lookup in the jail fails in milliseconds. */
 	if (write_staged(run_dir, "resolv.conf",
 			 "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n", why) != 0 ||
-	    write_staged(run_dir, "seal", "", why) != 0 || make_dir(list, why) != 0)
+	    write_staged(run_dir, "seal", "", why) != 0 ||
+	    write_staged(run_dir, "go", "", why) != 0 || make_dir(list, why) != 0)
 		return -1;
 	return prepare_list(run_dir, &start->list, why);
 }

@@ -2,7 +2,7 @@
  * session_internal.h - one running session, as the files that make one up share it:
  *
  *   session.c   the order of things, messages, the end
- *   bringup.c   what the engine is asked, the plan, everything up to a sidecar that serves
+ *   bringup.c   what the engine is asked, the plan, everything up to the start of the sidecar
  *   jail.c      the jail while it runs: its streams, signals, changes of the list
  *   dryrun.c    what would be done
  */
@@ -100,8 +100,12 @@ void session_on_timer(uv_timer_t *timer);
 /* Starts to make the networks, and asks the engine what must be known of it; awaits nothing. */
 int bringup_begin(struct session *s, struct fail *why);
 
-/* The rest, up to a sidecar that serves and a jail that can be started. */
+/* The rest, up to a jail that can be started: its sidecar serves, or is about to. */
 int bringup_finish(struct session *s, struct fail *why);
+
+/* Has the sidecar ended before it served? Then bringup_explain_sidecar() prints what it said; -1. */
+bool bringup_sidecar_is_lost(const struct session *s);
+int bringup_explain_sidecar(struct session *s, struct fail *why);
 
 /* May there be something of ours in the engine? */
 bool bringup_may_have_made(const struct session *s);

@@ -131,14 +131,6 @@ def bare_jail():
     jail.close()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def waits_in_vain():
-    """Begins before the first test, so that the last one need not wait for its ten seconds."""
-    jail = make_jail()
-    yield subprocess.Popen(jail.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    jail.close()
-
-
 @pytest.fixture
 def jail(bare_jail, tmp_path):
     bare_jail.start_proxy(tmp_path)
@@ -311,6 +303,20 @@ def test_a_proxy_that_comes_up_late_is_waited_for(bare_jail, tmp_path):
     assert (process.returncode, out) == (0, "started\n"), err
 
 
+def test_the_proxy_is_asked_when_it_is_said_to_serve(jail, tmp_path):
+    """Not before: the kernel asks for an address that nobody has yet only once a second."""
+    go = tmp_path / "go"
+    go.write_text("")
+    assert_names(jail.run("--go", str(go), "--wait", "1"), "proxy", "no answer in 1 s")
+    assert_names(jail.run("--go", str(tmp_path / "missing"), "--wait", "1"), "proxy", "no answer in 1 s")
+    process = subprocess.Popen(jail.command("--go", str(go)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.3)
+    go.write_text("go\n")
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "started\n"), err
+
+
 def test_what_failed_goes_to_the_report(jail, tmp_path):
     report = tmp_path / "report"
     report.write_text("")
@@ -349,6 +355,8 @@ def test_signals_end_it_while_it_waits(bare_jail):
     ["--proxy", PROXY, "--closed", "=10.0.0.1:2", "true"],
     ["--proxy", PROXY, *["--closed", "a=10.0.0.1:2"] * 17, "true"],
     ["--proxy", PROXY, "--report", "relative", "true"],
+    ["--proxy", PROXY, "--go", "relative", "true"], ["--proxy", PROXY, "--wait", "1x", "true"],
+    ["--proxy", PROXY, "--wait", "", "true"], ["--proxy", PROXY, "--wait", "-1", "true"],
     ["--proxy", PROXY, "--help", "true"], ["--proxy", PROXY, "--unknown", "x", "true"],
 ])
 def test_arguments_of_no_sense(arguments):
@@ -356,7 +364,5 @@ def test_arguments_of_no_sense(arguments):
     assert done.returncode == 2 and done.stderr.startswith("usage: ")
 
 
-def test_no_proxy_at_all(waits_in_vain):
-    out, err = waits_in_vain.communicate(timeout=20)
-    done = subprocess.CompletedProcess([], waits_in_vain.returncode, out, err)
-    assert_names(done, "proxy", "no answer in 10 s")
+def test_no_proxy_at_all(bare_jail):
+    assert_names(bare_jail.run("--wait", "1"), "proxy", "no answer in 1 s")

@@ -197,6 +197,18 @@ def mounts(call):
     return ret
 
 
+ENTER = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+
+
+def run_with_mounts(box, script, *args):
+    """Runs prisoncode where the script has mounted something that nobody else sees."""
+    able = subprocess.run([*ENTER, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    if able.returncode != 0:
+        pytest.skip("no private mounts here: " + able.stderr.decode())
+    return subprocess.run([*ENTER, "sh", "-ec", script + '\nexec "$0" "$@"', PRISONCODE, *args], cwd=box.workspace,
+                          env=box.env, capture_output=True, text=True, timeout=60)
+
+
 @pytest.fixture
 def box(tmp_path):
     b = Box(tmp_path)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from conftest import option
+from conftest import option, run_with_mounts
 
 DOCKER = {"ServerVersion": "26.1.5", "OSType": "linux", "OperatingSystem": "Debian", "MemTotal": 8 << 30,
           "DockerRootDir": "/var/lib/docker", "MemoryLimit": True, "PidsLimit": True, "ClientInfo": {"Context": "default"}}
@@ -110,3 +110,18 @@ def test_selinux_labels_are_left_alone(box):
         assert "label=disable" in option(c, "--security-opt")
         assert not [m for m in option(c, "--mount") if m.rsplit(",", 1)[1] in ("z", "Z") or "relabel" in m]
         assert "-v" not in c and "--volume" not in c
+
+
+@pytest.mark.parametrize("kernel,servers,none", [
+    ("here", ["192.0.2.1"], True), ("here", ["127.0.0.1"], False), ("here", ["192.0.2.1", "::1"], False),
+    ("elsewhere", ["192.0.2.1"], False)])
+def test_the_sidecar_asks_the_engine_for_names_where_it_must(box, kernel, servers, none):
+    """A resolver on a loopback address is out of a container's reach; another machine may have others."""
+    if kernel != "here":
+        box.behave("""[ "$1" != info ] || { echo '{"KernelVersion":"another machine"}'; exit; }""")
+    (box.home / "resolv").write_text("".join("nameserver %s\n" % s for s in servers))
+    r = run_with_mounts(box, "mount --bind $HOME/resolv /etc/resolv.conf", "run", "x")
+    assert r.returncode == 0, r
+    assert option(box.call("create egressd"), "--dns-option") == ["ndots:none"] * none
+    assert option(box.call("create jail"), "--dns-option") == ["ndots:none"]
+    box.settle()
