@@ -121,6 +121,33 @@ def test_a_shell_has_the_terminal(terminal):
     assert t.restored()
 
 
+def test_opencodes_screen(terminal):
+    """Drawn in colours and with the mouse, anew when the size changes; Ctrl-P is its own, Ctrl-Z does no
+    harm, Ctrl-C ends it, and the terminal is as before."""
+    t = terminal(rows=30, columns=100)
+    t.until(b"\x1b[?1049h")  # the second screen
+    t.until(re.compile(rb"\x1b\[[0-9;]*38;2;\d+"))  # a colour of 24 bits
+    t.until(re.compile(rb"\x1b\[\?100[023]h"))  # the mouse
+    t.until(re.compile(rb"commands|Ask anything", re.I))
+    before = len(t.seen)
+    t.type(CTRL_P)
+    t.until(re.compile(rb"Commands|Suggested|Switch"), start=before)
+    t.type(CTRL_Q + b"\x1b" + CTRL_Z)  # with Ctrl-P before it, docker's default to leave the jail alone
+    before = len(t.seen)
+    t.resize(45, 140)
+    t.until(re.compile(rb"\x1b\[(3[1-9]|4[0-5]);\d+H"), start=before)  # a row that was not there before
+    assert t.process.poll() is None and not t.restored()
+    for _ in range(5):  # the first one may close a dialog
+        t.type(CTRL_C)
+        end = time.monotonic() + 3
+        while t.process.poll() is None and time.monotonic() < end:
+            t.read(0.1)
+    assert t.end() == 0
+    assert t.restored()
+    for on, off in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?1003h", b"\x1b[?1003l"), (b"\x1b[?1000h", b"\x1b[?1000l")):
+        assert t.seen.rfind(off) >= t.seen.rfind(on), off
+
+
 DRAW = "printf '\\033[?1049h\\033[?1000h\\033[?25l'; stty raw -echo; echo dra''wn; exec sleep 600"
 
 

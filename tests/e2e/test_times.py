@@ -1,4 +1,5 @@
 """How long it takes until a command has run: for the report, nothing is asserted about it."""
+import os
 import subprocess
 import time
 
@@ -26,9 +27,43 @@ def test_report_the_cost_of_a_session(home, report_times):
         ours.append(timed([home.env["PRISONCODE_BIN"], "--bash", "-c", STAMP], home))
         wait_until(lambda: home.staged() == [], 60, "the janitor is done")
     report_times("bare docker run --rm, until it has run", [b[0] for b in bare])
+    report_times("bare docker run --rm, until the prompt is back", [sum(b) for b in bare])
+    report_times("prisoncode --bash -c, until the prompt is back", [sum(o) for o in ours])
+    report_times("half as much again and a second, less that", [1.5 * sum(b) + 1 - sum(o) for b, o in zip(bare, ours)])
     report_times("prisoncode --bash -c, until it has run", [o[0] for o in ours])
     report_times("the difference", [o[0] - b[0] for b, o in zip(bare, ours)])
     report_times("prisoncode, from then until the prompt is back", [o[1] for o in ours])
+
+
+# When this shell's process began, as jail-init then; when it was told that the proxy serves; now.
+PROBED = ("now=$(date +%s.%N); read up rest </proc/uptime; set -- $(cat /proc/$$/stat); "
+          "echo $now $up ${22} $(stat -c %.9Y /jail/go)")
+
+
+def test_report_the_cost_of_the_probes(home, report_times):
+    """Until the first command, without the wait for the proxy."""
+    seconds = []
+    for _ in range(ROUNDS):
+        done = home.run("--bash", "-c", PROBED)
+        now, uptime, ticks, told = map(float, done.stdout.split())
+        began = now - uptime + ticks / os.sysconf("SC_CLK_TCK")
+        seconds.append(now - max(began, told))
+        wait_until(lambda: home.staged() == [], 60, "the janitor is done")
+    report_times("the probes, from both there until the command has run", seconds)
+
+
+def test_report_a_listed_model_beside_an_open_network(home, report_times):
+    """What opencode would wait for when denied would show here."""
+    home.model.scripts["same"] = [{"text": "Done."}]
+    listed, opened = [], []
+    for _ in range(3):
+        for seconds, options in ((listed, []), (opened, ["--unrestricted-network"])):
+            start = time.monotonic()
+            assert home.run(*options, "run", "script:same").returncode == 0
+            seconds.append(time.monotonic() - start)
+            wait_until(lambda: home.staged() == [], 60, "the janitor is done")
+    report_times("prisoncode run, only the model's host listed", listed)
+    report_times("prisoncode --unrestricted-network run", opened)
 
 
 def test_report_the_cost_of_ten_at_once(home, report_times):
