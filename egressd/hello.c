@@ -219,6 +219,8 @@ enum hello_result hello_read(const uint8_t *data, size_t len, struct acl_host *r
 {
 	size_t records = 0, message = 0;
 	struct acl_host sni = { .kind = ACL_HOST_NONE };
+	if (len == 0)
+		return HELLO_MORE; /* data may be NULL */
 	enum hello_result result = find_message(data, len, &records, &message);
 	if (result != HELLO_OK)
 		return result;
@@ -245,7 +247,7 @@ size_t hello_passable(const uint8_t *data, size_t len, bool *ret_wait)
 {
 	size_t at = 0;
 	while (
-	    is_whole_record(data + at, len - at) &&
+	    at < len && is_whole_record(data + at, len - at) &&
 	    (data[at] == CHANGE_CIPHER_SPEC || data[at] == ALERT || data[at] == APPLICATION_DATA))
 		at += RECORD_HEAD + be16(data + at + 3);
 	*ret_wait = at < len;
