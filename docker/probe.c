@@ -21,7 +21,7 @@
 #define METADATA    0xa9fea9feu /* 169.254.169.254, every cloud's */
 #define DOCKER_DNS  0x7f00000bu /* 127.0.0.11, the engine's resolver in user-defined networks */
 #define PROC_BYTES  16384       /* of a /proc file; a jail's have some hundred */
-#define TARGETS_MAX 64          /* 30 neighbours, 16 of the command line, 4 of our own */
+#define TARGETS_MAX 80          /* 30 neighbours, 16 of the command line, twice, 4 of our own */
 
 enum probe {
 	PROBE_ROUTE,
@@ -75,6 +75,7 @@ struct run {
 	char answer[64]; /* the proxy's first bytes */
 	size_t answer_len;
 	long long proxy_again; /* when to try anew, 0: a try is under way */
+	bool go_awaited;       /* the file said nothing when it was looked at last */
 };
 
 static long long now_ms(void)
@@ -278,11 +279,16 @@ static void add_neighbours(struct run *r)
 	}
 }
 
+static void add_closed(struct run *r)
+{
+	for (size_t i = 0; i < r->task->closed_count; i++)
+		add_target(r, PROBE_OUTSIDE, r->task->closed[i].name, r->task->closed[i].to);
+}
+
 static void add_targets(struct run *r)
 {
 	add_neighbours(r);
-	for (size_t i = 0; i < r->task->closed_count; i++)
-		add_target(r, PROBE_OUTSIDE, r->task->closed[i].name, r->task->closed[i].to);
+	add_closed(r);
 	add_target(r, PROBE_METADATA, NULL, address(METADATA, 80));
 	add_target(r, PROBE_DNS_UDP, NULL, address(DOCKER_DNS, 53));
 	add_target(r, PROBE_DNS_TCP, NULL, address(DOCKER_DNS, 53));
@@ -354,9 +360,15 @@ static bool may_proxy_serve(const struct run *r)
 static void proxy_try(struct run *r, long long now)
 {
 	if (!may_proxy_serve(r)) {
+		r->go_awaited = true;
 		proxy_later(r, now);
 		return;
 	}
+	/* The sidecar may not have been there when all was asked. No answer of its takes longer than the
+	   proxy's, which is asked after it and has to say more. */
+	if (r->go_awaited)
+		add_closed(r);
+	r->go_awaited = false;
 	const struct sockaddr_in *to = &r->task->proxy;
 	r->proxy_again = 0;
 	r->proxy_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

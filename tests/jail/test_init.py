@@ -317,6 +317,21 @@ def test_the_proxy_is_asked_when_it_is_said_to_serve(jail, tmp_path):
     assert (process.returncode, out) == (0, "started\n"), err
 
 
+def test_an_address_that_must_be_closed_and_is_there_with_the_proxy(jail, tmp_path):
+    """The sidecar comes up beside the jail: nobody has its addresses when the jail's program starts."""
+    go = tmp_path / "go"
+    go.write_text("")
+    process = subprocess.Popen(jail.command("--go", str(go), "--closed", "sidecar=198.51.100.7:9"),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.3)
+    jail.inside.sh("ip addr add 198.51.100.7/32 dev lo")
+    go.write_text("go\n")
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (NOT_SEALED, ""), err
+    assert "host and sidecar: sidecar 198.51.100.7:9 answers" in err
+
+
 def test_what_failed_goes_to_the_report(jail, tmp_path):
     report = tmp_path / "report"
     report.write_text("")
