@@ -287,8 +287,12 @@ static int make_all(struct session *s, struct fail *why)
 static void on_sidecar_line(void *arg, const char *line)
 {
 	struct session *s = arg;
-	if (strncmp(line, "egressd: serving on", 19) == 0)
-		s->sidecar_ready = prepare_go(s->rundir.path);
+	struct fail why;
+	bool serves = !s->sidecar_ready && strncmp(line, "egressd: serving on", 19) == 0;
+	if (serves && prepare_go(s->rundir.path, &why) == 0)
+		s->sidecar_ready = true;
+	else if (serves)
+		strv_add(&s->sidecar_words, why.text);
 	else if (!s->sidecar_ready && s->sidecar_words.n < NOTICES_MAX)
 		strv_add(&s->sidecar_words, line);
 	else if (s->sidecar_ready && !s->stopping)

@@ -206,13 +206,17 @@ void jail_run(struct session *s)
  * and in a file of the session's, one line a probe; opencode itself may end with that status too, but
  * leaves the file empty.
  */
-static bool was_not_sealed(const struct session *s, struct fail *why)
+static bool was_not_sealed(struct session *s, struct fail *why)
 {
 	cleanup_free char *path = xasprintf("%s/seal", s->rundir.path);
 	cleanup_free char *text = NULL;
 	size_t len;
 	if (!session_has_sidecar(s) || file_read(path, SEAL_MAX, &text, &len) != 0 || len == 0)
 		return false;
+	if (!s->sidecar_ready && strncmp(text, "proxy: ", 7) == 0) {
+		bringup_explain_sidecar(s, why); /* all else was well */
+		return true;
+	}
 	for (char *end = text; (end = strchr(end, '\n')) != NULL; end++)
 		*end = end[1] != '\0' ? ';' : '\0';
 	fail_set(why, "the jail is not sealed, so nothing was started in it: %s", text);

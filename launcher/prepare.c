@@ -34,14 +34,16 @@ int prepare_list(const char *run_dir, const struct list *list, struct fail *why)
 	return 0;
 }
 
-bool prepare_go(const char *run_dir)
+int prepare_go(const char *run_dir, struct fail *why)
 {
 	cleanup_free char *path = xasprintf("%s/go", run_dir);
 	int fd = open(path, O_WRONLY | O_CLOEXEC); /* as it is mounted: not a new file */
-	bool written = fd >= 0 && write(fd, "go\n", 3) == 3;
+	int r = 0;
+	if (fd < 0 || write(fd, "go\n", 3) != 3)
+		r = fail_set(why, "cannot write %s: %s", path, strerror(errno));
 	if (fd >= 0)
 		close(fd);
-	return written;
+	return r;
 }
 
 static int stage_config(const struct start *start, const char *run_dir, struct fail *why)

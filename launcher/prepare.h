@@ -29,8 +29,8 @@ int prepare_users(const char *run_dir, unsigned uid, unsigned gid, struct fail *
 /* Renews the list that the sidecar sees, by rename. */
 int prepare_list(const char *run_dir, const struct list *list, struct fail *why);
 
-/* Tells the jail's first program, which waits for it, that the proxy serves. False when it cannot. */
-bool prepare_go(const char *run_dir);
+/* Tells the jail's first program, which waits for it, that the proxy serves. */
+int prepare_go(const char *run_dir, struct fail *why);
 
 void prepare_done(struct prepared *prepared);
 

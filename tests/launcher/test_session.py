@@ -412,6 +412,17 @@ def test_sidecar_that_does_not_start_and_a_jail_that_is_slow_to(box):
     assert_nothing_left(box)
 
 
+def test_sidecar_that_never_serves(box):
+    """The jail's first program has waited for it in vain: what the sidecar said is what helps."""
+    box.behave("case \"$1 $name\" in start\\ *-egressd) echo 'egressd: thinks' >&2; await; exit 0;;"
+               " start\\ *-jail) until ls \"$FAKE\"/runs.*-egressd >/dev/null 2>&1; do sleep 0.01; done;"
+               " for f in \"$HOME\"/.prisoncode/run/*/seal; do echo 'proxy: no answer in 30 s' >\"$f\"; done;"
+               " exit 97;; esac")
+    err = box.refused("run", "x")
+    assert "the proxy did not start" in err and "  | egressd: thinks" in err and "sealed" not in err
+    assert_nothing_left(box)
+
+
 def test_list_change_reaches_the_sidecar(box):
     box.behave("jail='await; exit 0'")
     p = box.popen("run", "x")
