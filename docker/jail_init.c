@@ -23,7 +23,7 @@
 
 #include "probe.h"
 
-#define STATUS_NOT_SEALED 97 /* launcher/session.c knows it too */
+#define STATUS_NOT_SEALED 97 /* launcher/plan.h has it too */
 #define STATUS_USAGE      2
 
 struct arguments {
