@@ -214,6 +214,7 @@ static void watch_list(struct session *s)
 		return;
 	watch_start(&s->watch, &s->runner.loop, paths->dot, paths->domains, on_list_changed, s);
 	s->watching = true;
+	s->list_changed = true; /* maybe, since it was read: images may have been built meanwhile */
 }
 
 static void on_git_changed(void *arg)

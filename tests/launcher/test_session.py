@@ -438,6 +438,16 @@ def test_list_change_reaches_the_sidecar(box):
     p.communicate(timeout=20)
 
 
+def test_list_change_while_the_session_starts(box):
+    box.behave("[ \"$1\" != create ] || printf 'api.openai.com\\nmore.example\\n' >\"$HOME/.prisoncode/domains.txt\"\n"
+               "jail='await; exit 0'")
+    p = box.popen("run", "x")
+    box.wait_for_call("kill HUP egressd")
+    assert (box.sessions()[0] / "list" / "domains.txt").read_text() == "api.openai.com\nmore.example\n"
+    p.terminate()
+    p.communicate(timeout=20)
+
+
 def test_broken_list_change_keeps_the_old_one(box):
     box.behave("jail='await; exit 0'")
     p = box.popen("run", "x")
