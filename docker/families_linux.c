@@ -15,17 +15,19 @@
  * same name of the architecture (x32), its numbers marked by a bit that is cleared here.
  */
 #if defined(__x86_64__)
-#define ARCH        AUDIT_ARCH_X86_64
-#define ARCH32      AUDIT_ARCH_I386
-#define SOCKET32    359
-#define SOCKETCALL  102 /* its arguments are in memory, where no filter can look: it goes */
-#define NUMBER_MASK 0xbfffffffu
+#define ARCH         AUDIT_ARCH_X86_64
+#define ARCH32       AUDIT_ARCH_I386
+#define SOCKET32     359
+#define SOCKETPAIR32 360
+#define SOCKETCALL   102 /* its arguments are in memory, where no filter can look: it goes */
+#define NUMBER_MASK  0xbfffffffu
 #elif defined(__aarch64__)
-#define ARCH        AUDIT_ARCH_AARCH64
-#define ARCH32      AUDIT_ARCH_ARM
-#define SOCKET32    281
-#define SOCKETCALL  102 /* not of the ABI that such kernels know */
-#define NUMBER_MASK 0xffffffffu
+#define ARCH         AUDIT_ARCH_AARCH64
+#define ARCH32       AUDIT_ARCH_ARM
+#define SOCKET32     281
+#define SOCKETPAIR32 288
+#define SOCKETCALL   102 /* not of the ABI that such kernels know */
+#define NUMBER_MASK  0xffffffffu
 #else
 #error "the numbers of this machine's system calls are missing here"
 #endif
@@ -42,26 +44,28 @@ static struct sock_filter program[] = {
 	/* 0 */ LOAD(arch),
 	/* 1 */ IF(ARCH, 4, 0),
 	/* 2 */ IF(ARCH32, 0, 1),
-	/* 3 */ BPF_STMT(BPF_JMP | BPF_JA, 6), /* to 10 */
+	/* 3 */ BPF_STMT(BPF_JMP | BPF_JA, 7), /* to 11 */
 	/* 4 */ ERROR(ENOSYS),                 /* no machine that this program knows */
 	/* 5 */ ERROR(ENOSYS),
 	/* 6 */ LOAD(nr),
 	/* 7 */ BPF_STMT(BPF_ALU | BPF_AND | BPF_K, NUMBER_MASK),
-	/* 8 */ IF(SYS_socket, 6, 0),       /* to 15 */
-	/* 9 */ IF(IO_URING_SETUP, 10, 11), /* to 20 or 21 */
-	/* 10 */ LOAD(nr),
-	/* 11 */ IF(SOCKET32, 3, 0),   /* to 15 */
-	/* 12 */ IF(SOCKETCALL, 7, 0), /* to 20 */
-	/* 13 */ IF(IO_URING_SETUP, 6, 0),
-	/* 14 */ ALLOW,
-	/* 15 */ LOAD(args[0]),
-	/* 16 */ IF(AF_UNIX, 4, 0),
-	/* 17 */ IF(AF_INET, 3, 0),
-	/* 18 */ IF(AF_INET6, 2, 0),
-	/* 19 */ IF(AF_NETLINK, 1, 2),
-	/* 20 */ ERROR(ENOSYS),
-	/* 21 */ ALLOW,
-	/* 22 */ ERROR(EAFNOSUPPORT),
+	/* 8 */ IF(SYS_socket, 8, 0),        /* to 17 */
+	/* 9 */ IF(SYS_socketpair, 7, 0),    /* to 17 */
+	/* 10 */ IF(IO_URING_SETUP, 11, 12), /* to 22 or 23 */
+	/* 11 */ LOAD(nr),
+	/* 12 */ IF(SOCKET32, 4, 0),     /* to 17 */
+	/* 13 */ IF(SOCKETPAIR32, 3, 0), /* to 17 */
+	/* 14 */ IF(SOCKETCALL, 7, 0),   /* to 22 */
+	/* 15 */ IF(IO_URING_SETUP, 6, 0),
+	/* 16 */ ALLOW,
+	/* 17 */ LOAD(args[0]),
+	/* 18 */ IF(AF_UNIX, 4, 0),
+	/* 19 */ IF(AF_INET, 3, 0),
+	/* 20 */ IF(AF_INET6, 2, 0),
+	/* 21 */ IF(AF_NETLINK, 1, 2),
+	/* 22 */ ERROR(ENOSYS),
+	/* 23 */ ALLOW,
+	/* 24 */ ERROR(EAFNOSUPPORT),
 };
 
 int families_limit(void)

@@ -267,6 +267,8 @@ for family, kind, name in ((1, 1, "unix"), (2, 1, "inet"), (2, 2, "udp"), (10, 1
                            (40, 1, "vsock"), (38, 5, "alg"), (17, 2, "packet"), (29, 3, "can"), (2 | 1 << 32, 1, "high")):
     r = ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(NUMBER), ctypes.c_long(family), kind, 0)
     print(name, "made" if r >= 0 else errno.errorcode[ctypes.get_errno()])
+r = ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(PAIR), ctypes.c_long(17), 3, 0, ctypes.create_string_buffer(8))
+print("pair", "made" if r >= 0 else errno.errorcode[ctypes.get_errno()])
 r = ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(425), 1, ctypes.create_string_buffer(200))
 print("io_uring", errno.errorcode[ctypes.get_errno()] if r < 0 else "made")
 """
@@ -276,14 +278,16 @@ def test_kinds_of_sockets(jail):
     """The sets of system calls of this machine; x32 has its own numbers, where a kernel has it."""
     machine = os.uname().machine
     numbers = {"x86_64": [41, 41 | 0x40000000], "aarch64": [198]}.get(machine)
+    pair = {"x86_64": 53, "aarch64": 199}.get(machine)
     if not numbers:
         pytest.skip(f"no numbers of system calls for {machine}")
     for number in numbers:
-        done = jail.run(command=(sys.executable, "-c", FAMILIES.replace("NUMBER", str(number))))
+        code = FAMILIES.replace("NUMBER", str(number)).replace("PAIR", str(pair))
+        done = jail.run(command=(sys.executable, "-c", code))
         got = dict(line.split() for line in done.stdout.splitlines())
         for name in ("unix", "inet", "udp", "inet6", "netlink", "high"):
             assert got[name] == "made" if number == numbers[0] else got[name] in ("made", "ENOSYS"), got
-        for name in ("vsock", "alg", "packet", "can"):
+        for name in ("vsock", "alg", "packet", "can", "pair"):
             assert got[name] == "EAFNOSUPPORT", got
         assert got["io_uring"] == "ENOSYS"
 
