@@ -146,6 +146,7 @@ static const struct deed {
 	{ "unix", NULL, SYS_socket, AF_UNIX, SOCK_STREAM, 0 },
 	{ "raw", NULL, SYS_socket, AF_INET, SOCK_RAW, IPPROTO_ICMP },
 	{ "packet", NULL, SYS_socket, AF_PACKET, SOCK_RAW, 0 },
+	{ "vsock", NULL, SYS_socket, AF_VSOCK, SOCK_STREAM, 0 },
 	{ "netfilter", NULL, SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER },
 	{ "ulp", do_ulp, 0, 0, 0, 0 },
 	{ "ip-option", do_ip_option, 0, 0, 0, 0 },

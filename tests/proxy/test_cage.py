@@ -107,8 +107,8 @@ def test_programs_and_tracing_end_it(hijacked, deed):
 
 
 def test_calls_that_are_refused(hijacked):
-    deeds = ["fork", "newuser", "unshare", "listen", "bind", "unix", "raw", "packet", "netfilter",
-             "ulp", "ip-option", "map-code", "make-code", "kill", "tgkill", "prctl", "io_uring",
+    deeds = ["fork", "newuser", "unshare", "listen", "bind", "unix", "raw", "packet", "vsock",
+             "netfilter", "ulp", "ip-option", "map-code", "make-code", "kill", "tgkill", "prctl", "io_uring",
              "memfd", "bpf", "keyctl", "mount", "chroot", "setuid", "unlink", "mkdir", "prlimit",
              "pidfd"]
     proxy, ended = hijacked(*deeds)
