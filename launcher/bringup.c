@@ -288,7 +288,8 @@ static void on_sidecar_line(void *arg, const char *line)
 {
 	struct session *s = arg;
 	struct fail why;
-	bool serves = !s->sidecar_ready && strncmp(line, "egressd: serving on", 19) == 0;
+	bool serves = !s->sidecar_ready && s->rundir.path != NULL && /* gone at the end */
+		      strncmp(line, "egressd: serving on", 19) == 0;
 	if (serves && prepare_go(s->rundir.path, &why) == 0)
 		s->sidecar_ready = true;
 	else if (serves)

@@ -37,7 +37,7 @@ int prepare_list(const char *run_dir, const struct list *list, struct fail *why)
 int prepare_go(const char *run_dir, struct fail *why)
 {
 	cleanup_free char *path = xasprintf("%s/go", run_dir);
-	int fd = open(path, O_WRONLY | O_CLOEXEC); /* as it is mounted: not a new file */
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC); /* as mounted: no new file */
 	int r = 0;
 	if (fd < 0 || write(fd, "go\n", 3) != 3)
 		r = fail_set(why, "cannot write %s: %s", path, strerror(errno));
