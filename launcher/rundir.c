@@ -101,12 +101,21 @@ void rundir_close(struct rundir *dir)
 	*dir = (struct rundir){ .lock = -1 };
 }
 
+/* The list stays, which is no secret and which egressd watches to its end. */
+static bool stays(const char *name)
+{
+	static const char *const names[] = { ".", "..", "lock", "list" };
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
 void rundir_empty(const struct rundir *dir)
 {
 	DIR *d = dir->path != NULL ? opendir(dir->path) : NULL;
 	for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-		    strcmp(e->d_name, "lock") == 0)
+		if (stays(e->d_name))
 			continue;
 		cleanup_free char *path = xasprintf("%s/%s", dir->path, e->d_name);
 		tree_remove(path);

@@ -24,7 +24,7 @@ int rundir_open(const char *run, const char *id, struct rundir *ret, struct fail
 /* Removes the folder with all that is in it, and gives up the lock. */
 void rundir_close(struct rundir *dir);
 
-/* Removes what is in the folder, the secrets among it, but not the folder and its lock. */
+/* Removes what is in the folder, the secrets among it, but not the folder, its lock and the list. */
 void rundir_empty(const struct rundir *dir);
 
 /* Gives up the lock and leaves the folder, for whoever cleans after us. */

@@ -2,6 +2,7 @@
 import json
 import os
 import stat
+import time
 
 READ_AND_EDIT = [
     {"tool": "read", "args": {"filePath": "/workspace/notes.txt"}},
@@ -32,6 +33,16 @@ def test_the_model_was_asked_through_egressd_with_the_users_key(home):
     allowed = [line for line in home.audit() if line["action"] == "allow"]
     assert allowed and all((line["host"], line["port"]) == (host, int(port)) for line in allowed)
     assert home.model.requests[-1]["authorization"] == "Bearer sk-fake-0123456789"
+
+
+def test_the_end_of_a_session_is_no_fault_of_the_list(home):
+    """The list stays until egressd has ended: no line says that it cannot be read."""
+    edit_notes(home)
+    end = time.monotonic() + 30
+    while home.staged() and time.monotonic() < end:  # the janitor's work, after the prompt is back
+        time.sleep(0.1)
+    assert home.staged() == []
+    assert [line for line in home.audit() if line["action"] == "reload"] == []
 
 
 def test_written_files_belong_to_the_user(home):
