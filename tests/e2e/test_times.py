@@ -52,20 +52,6 @@ def test_report_the_cost_of_the_probes(home, report_times):
     report_times("the probes, from both there until the command has run", seconds)
 
 
-def test_report_a_listed_model_beside_an_open_network(home, report_times):
-    """What opencode would wait for when denied would show here."""
-    home.model.scripts["same"] = [{"text": "Done."}]
-    listed, opened = [], []
-    for _ in range(3):
-        for seconds, options in ((listed, []), (opened, ["--unrestricted-network"])):
-            start = time.monotonic()
-            assert home.run(*options, "run", "script:same").returncode == 0
-            seconds.append(time.monotonic() - start)
-            wait_until(lambda: home.staged() == [], 60, "the janitor is done")
-    report_times("prisoncode run, only the model's host listed", listed)
-    report_times("prisoncode --unrestricted-network run", opened)
-
-
 def test_report_the_cost_of_ten_at_once(home, report_times):
     start = time.time()
     processes = [home.start("--bash", "-c", STAMP) for _ in range(10)]
