@@ -310,7 +310,6 @@ check:
 	@$(MAKE) --no-print-directory tsan
 	@$(MAKE) --no-print-directory fuzz-all SECONDS=5
 	@$(MAKE) --no-print-directory e2e
-	@$(MAKE) --no-print-directory kills-engine KILLS=20
 	@echo "check: everything passed"
 
 ## sanitize: unit, fuzz replay, proxy and launcher tests under ASan and UBSan
