@@ -30,7 +30,6 @@ static const char template_text[] =
     "# api.deepseek.com\n"
     "\n"
     "# for installing packages from inside:\n"
-    "# registry.npmjs.org\n"
     "# pypi.org\n"
     "# files.pythonhosted.org\n";
 

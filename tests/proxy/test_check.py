@@ -172,7 +172,7 @@ api.anthropic.com
 .googleapis.com
 
 # --- packages
-registry.npmjs.org
+registry.example.org
 pypi.org
 files.pythonhosted.org
 .debian.org
@@ -233,7 +233,7 @@ host.docker.internal:11434   # ollama
 github.com
 .githubusercontent.com
 codeload.github.com
-registry.npmjs.org
+registry.example.org
 .opencode.ai
 """
 

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "dns.h"
+#include "dns_socket.h"
 #include "dnsmsg.h"
 #include "limits.h"
 #include "resolv.h"
@@ -493,6 +494,13 @@ static const char *addrs(const struct pin *pin)
 
 /* ---- tests ------------------------------------------------------------------------------------- */
 
+/* From 1.22 the library's parser is ours too, see dns_socket.c: what it refuses is waited past. */
+#if ARES_VERSION >= 0x011600
+#define MALFORMED CODE_DNS_TIMEOUT
+#else
+#define MALFORMED CODE_DNS_ERROR
+#endif
+
 static void test_outcomes(void **state)
 {
 	static const struct {
@@ -516,18 +524,14 @@ static void test_outcomes(void **state)
 		{ "foreign.test", CODE_DNS_NXDOMAIN, "", "another owner's addresses" },
 		{ "servfail.test", CODE_DNS_ERROR, "", "SERVFAIL" },
 		{ "refused.test", CODE_DNS_ERROR, "", "REFUSED" },
-		{ "malformed.test", CODE_DNS_ERROR, "", "malformed" },
+		{ "malformed.test", MALFORMED, "", "malformed" },
 		{ "mixed.test", CODE_DNS_ERROR, "", "no A, and AAAA cannot be told" },
 		{ "silent.test", CODE_DNS_TIMEOUT, "", "no answer" },
 	};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct pin *pin = look(f, cases[i].name);
-		enum code want = cases[i].code;
-		/* Later libraries say what is malformed, and then it is waited for better. */
-		if (strcmp(cases[i].name, "malformed.test") == 0 && pin->code == CODE_DNS_TIMEOUT)
-			want = CODE_DNS_TIMEOUT;
-		if (pin->code != want || strcmp(addrs(pin), cases[i].addrs) != 0)
+		if (pin->code != cases[i].code || strcmp(addrs(pin), cases[i].addrs) != 0)
 			fail_msg("%s (%s): %s \"%s\"", cases[i].name, cases[i].why,
 				 code_row(pin->code)->name, addrs(pin));
 		pin_unref(pin);
