@@ -287,7 +287,7 @@ static int make_all(struct session *s, struct fail *why)
 static void on_sidecar_line(void *arg, const char *line)
 {
 	struct session *s = arg;
-	struct fail why;
+	struct fail why = { "" };
 	bool serves = !s->sidecar_ready && s->rundir.path != NULL && /* gone at the end */
 		      strncmp(line, "egressd: serving on", 19) == 0;
 	if (serves && prepare_go(s->rundir.path, &why) == 0)
