@@ -48,7 +48,8 @@ static bool run_one(struct runner *runner, void (*fill)(const char *, struct str
 	return gone;
 }
 
-bool cleanup_engine(struct runner *runner, const char *session)
+/* One round of removals; true when nothing is left. */
+static bool remove_all(struct runner *runner, const char *session)
 {
 	cleanup_free char *jail = plan_name(session, "jail");
 	cleanup_free char *sidecar = plan_name(session, "egressd");
@@ -57,6 +58,15 @@ bool cleanup_engine(struct runner *runner, const char *session)
 	(void)run_one(runner, engine_stop, sidecar);
 	gone = run_one(runner, engine_remove, sidecar) && gone;
 	return remove_networks(runner, session) && gone;
+}
+
+bool cleanup_engine(struct runner *runner, const char *session)
+{
+	/*
+	 * An engine that is just being started again refuses the first removals and does the others.
+	 * Who cleans has the session's lock, so that the next start may already have passed it by.
+	 */
+	return remove_all(runner, session) || remove_all(runner, session);
 }
 
 /* A session's name, as rundir_new_id() makes them: it comes back to us from the engine's labels. */

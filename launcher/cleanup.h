@@ -10,7 +10,8 @@
 
 /*
  * Removes a session's containers (jail first; the sidecar is asked to end, so that its last lines are
- * in the log) and networks, by name. What is not there is fine. True when nothing is left.
+ * in the log) and networks, by name. What is not there is fine; what could not be removed is tried once
+ * more. True when nothing is left.
  */
 bool cleanup_engine(struct runner *runner, const char *session);
 

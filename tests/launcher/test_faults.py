@@ -110,6 +110,17 @@ def test_engine_that_dies_during_the_session(box):
     assert box.run("run", "x").returncode == 0 and box.sessions() == []
 
 
+@pytest.mark.parametrize("verb", ["rm jail", "rm egressd", "network rm net"])
+def test_engine_that_comes_back_while_things_are_removed(box, verb):
+    """It refused one removal and does the others: nothing waits for the next start."""
+    words = verb.split()
+    box.behave("""case "$*" in '%s '*-%s) [ -e "$FAKE/back" ] || { : >"$FAKE/back"; %s; } ;; esac"""
+               % (" ".join(words[:-1]), words[-1], GONE))
+    assert box.run("run", "x").returncode == 0
+    assert (box.fake / "back").exists() and box.sessions() == []
+    assert box.verbs().count(verb) == 2
+
+
 @pytest.mark.slow
 def test_many_sessions_one_after_another(box):
     """No descriptor, process or file is left by any of them."""
