@@ -203,7 +203,14 @@ REPLAY_MAIN := $(if $(FUZZER),,$(OBJ)/fuzz/replay_main.o)
 $(OUT)/fuzz-%: $(OBJ)/fuzz/fuzz_%.o $(REPLAY_MAIN) $(EGRESSD_A) $(LAUNCHER_A) $(ACL_A)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) $(WRAP_fuzz_$*) -o $@ $^ $(LIB_egressd) $(LIB_launcher)
-WRAP_fuzz_conn := -pthread -Wl,--wrap=cage_prepare,--wrap=cage_enter
+# Without the cage, which would keep a fuzzer from its corpus, and which valgrind does not know.
+UNCAGE := -Wl,--wrap=cage_prepare,--wrap=cage_enter
+$(OBJ)/proxy/uncaged.o: tests/proxy/uncaged.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(OWN) -Iegressd -MMD -MP -c -o $@ $<
+WRAP_fuzz_conn := -pthread $(UNCAGE)
+$(OUT)/fuzz-conn: $(OBJ)/proxy/uncaged.o
 
 .PHONY: help test unit mutants pytest-proxy load pytest-launcher pytest-jail slow fuzz-replay check lint check-includes sanitize \
         fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean
@@ -243,10 +250,10 @@ hardening: all
 
 # Not the matcher's test against its slow oracle, which has no descriptors and would take an hour here.
 UNCAGED := $(OUT)/tests/egressd-uncaged
-$(UNCAGED): tests/proxy/uncaged.c $(OBJ)/egressd/main.o $(EGRESSD_A) $(ACL_A)
+$(UNCAGED): $(OBJ)/proxy/uncaged.o $(OBJ)/egressd/main.o $(EGRESSD_A) $(ACL_A)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(HARD) -Iegressd -Wl,--wrap=cage_prepare,--wrap=cage_enter $(LDFLAGS) $(LDHARD) -o $@ $^ $(LIB_egressd)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDHARD) $(UNCAGE) -o $@ $^ $(LIB_egressd)
 VALGRIND_TESTS := $(filter-out %/test_acl_decide %/test_egressd_listener,$(UNIT_TESTS))
 .PHONY: valgrind kills
 ## valgrind: unit tests, a life of egressd and a session: no memory lost, no descriptor left open

@@ -1,6 +1,7 @@
 /*
  * conn_world.h - an egressd of two workers in this process, by its own crew_run(), and a client, an
- * origin and a clock that a script moves: for the fuzz target of whole connections.
+ * origin and a clock that a script moves: for the fuzz target of whole connections. The fuzzer must not be
+ * caged, for it writes its corpus: tests/proxy/uncaged.c is linked in.
  *
  * A script is a row of steps, two bytes each: what to do, and how much. Bytes to send follow their
  * step; in a client's, byte 1 stands for the origin's authority.
@@ -26,7 +27,6 @@
 #include <unistd.h>
 
 #include "acl.h"
-#include "cage.h"
 #include "config.h"
 #include "crew.h"
 
@@ -61,19 +61,6 @@ int clock_gettime(clockid_t clock, struct timespec *ret)
 	if (!is_fuzzer)
 		ret->tv_sec += atomic_load(&clock_jumped_s);
 	return r;
-}
-
-/* The fuzzer itself must not be caged: it writes its corpus. */
-int __wrap_cage_prepare(char why[CAGE_WHY])
-{
-	(void)why;
-	return 0;
-}
-
-enum cage_result __wrap_cage_enter(const struct cage_files *files, char why[CAGE_WHY])
-{
-	(void)files, (void)why;
-	return CAGE_WHOLE;
 }
 
 /* ---- start -------------------------------------------------------------------------------------- */

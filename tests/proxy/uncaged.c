@@ -1,4 +1,4 @@
-/* uncaged.c - egressd without its cage, for valgrind, which has no seccomp: linked in by --wrap. Tests only. */
+/* uncaged.c - egressd without its cage, for valgrind and the fuzzer of connections: linked in by --wrap. Tests only. */
 #include "cage.h"
 
 int __wrap_cage_prepare(char why[CAGE_WHY]);
