@@ -141,7 +141,7 @@ class Box:
         try:
             return holder(directory / "lock") in [0, *live]
         except FileNotFoundError:
-            return True
+            return not directory.exists()  # the lock goes before the folder
 
     def settle(self):
         """The prompt is back before everything is removed: wait for the janitors."""
