@@ -25,6 +25,7 @@ struct dns_channel {
 	ares_channel ares;
 	uv_timer_t timer;
 	struct socket_poll *polls;
+	struct dns_socket_watcher watcher;
 	size_t server_count;
 	uint64_t timeout_ms, try_ms;
 	unsigned handles; /* open ones: the timer, and poll handles also while they close */
@@ -44,6 +45,8 @@ struct question {
 	char name[];
 };
 
+static int on_opened(void *arg, ares_socket_t fd);
+static void on_closing(void *arg, ares_socket_t fd);
 static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writable);
 static void on_ready(uv_poll_t *handle, int status, int events);
 static void on_timeout(uv_timer_t *timer);
@@ -138,7 +141,8 @@ int dns_channel_new(uv_loop_t *loop, const struct resolver *servers, size_t coun
 		free(channel);
 		return -1;
 	}
-	dns_socket_use(channel->ares);
+	channel->watcher = (struct dns_socket_watcher){ on_opened, on_closing, channel };
+	dns_socket_use(channel->ares, &channel->watcher);
 	uv_timer_init(loop, &channel->timer);
 	channel->timer.data = channel;
 	channel->handles = 1;
@@ -243,14 +247,19 @@ static void on_poll_closed(uv_handle_t *handle)
 	release(channel);
 }
 
-static struct socket_poll *open_poll(struct dns_channel *channel, ares_socket_t fd)
+/*
+ * The library keeps a socket while anything is asked through it. One that nobody watches would hold
+ * up every lookup, so it fails to open instead, and the question at once.
+ */
+static int on_opened(void *arg, ares_socket_t fd)
 {
+	struct dns_channel *channel = arg;
 	struct socket_poll *poll = calloc(1, sizeof *poll);
 	if (poll == NULL)
-		return NULL;
+		return -1;
 	if (uv_poll_init(channel->loop, &poll->handle, fd) != 0) {
 		free(poll);
-		return NULL;
+		return -1;
 	}
 	poll->handle.data = poll;
 	poll->channel = channel;
@@ -258,15 +267,20 @@ static struct socket_poll *open_poll(struct dns_channel *channel, ares_socket_t 
 	poll->next = channel->polls;
 	channel->polls = poll;
 	channel->handles++;
-	return poll;
+	return 0;
 }
 
-/* The library closes the descriptor right after this. */
-static void close_poll(struct dns_channel *channel, struct socket_poll *poll)
+static struct socket_poll **find_poll(struct dns_channel *channel, ares_socket_t fd)
 {
 	struct socket_poll **at = &channel->polls;
-	while (*at != poll)
+	while (*at != NULL && (*at)->fd != fd)
 		at = &(*at)->next;
+	return at;
+}
+
+static void on_closing(void *arg, ares_socket_t fd)
+{
+	struct socket_poll **at = find_poll(arg, fd), *poll = *at;
 	*at = poll->next;
 	uv_poll_stop(&poll->handle);
 	uv_close((uv_handle_t *)&poll->handle, on_poll_closed);
@@ -274,20 +288,12 @@ static void close_poll(struct dns_channel *channel, struct socket_poll *poll)
 
 static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writable)
 {
-	struct dns_channel *channel = arg;
-	struct socket_poll *poll = channel->polls;
-	while (poll != NULL && poll->fd != fd)
-		poll = poll->next;
-	if (!readable && !writable) {
-		if (poll != NULL)
-			close_poll(channel, poll);
-		return;
-	}
-	/* Without a handle the query waits for its timeout: no memory costs one lookup. */
-	if (poll == NULL && (poll = open_poll(channel, fd)) == NULL)
-		return;
-	uv_poll_start(&poll->handle, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0),
-		      on_ready);
+	struct socket_poll *poll = *find_poll(arg, fd);
+	int events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
+	if (events != 0)
+		uv_poll_start(&poll->handle, events, on_ready);
+	else
+		uv_poll_stop(&poll->handle);
 }
 
 /* The end of every turn: nothing of the channel may be touched after idle(). */

@@ -15,12 +15,13 @@
 
 static ares_socket_t open_socket(int domain, int type, int protocol, void *arg)
 {
-	(void)arg;
+	const struct dns_socket_watcher *watcher = arg;
 	int fd = socket(domain, type, protocol);
 	if (fd < 0)
 		return ARES_SOCKET_BAD;
 	/* Not by flags of the type, which POSIX.1-2008 does not have. */
-	if (fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0 &&
+	    watcher->opened(watcher->arg, fd) == 0)
 		return fd;
 	close(fd);
 	return ARES_SOCKET_BAD;
@@ -28,7 +29,8 @@ static ares_socket_t open_socket(int domain, int type, int protocol, void *arg)
 
 static int close_socket(ares_socket_t fd, void *arg)
 {
-	(void)arg;
+	const struct dns_socket_watcher *watcher = arg;
+	watcher->closing(watcher->arg, fd);
 	return close(fd);
 }
 
@@ -77,7 +79,7 @@ static ares_ssize_t send_parts(ares_socket_t fd, const struct iovec *parts, int 
 	return writev(fd, parts, count);
 }
 
-void dns_socket_use(ares_channel channel)
+void dns_socket_use(ares_channel channel, struct dns_socket_watcher *watcher)
 {
 	static const struct ares_socket_functions functions = {
 		.asocket = open_socket,
@@ -86,5 +88,5 @@ void dns_socket_use(ares_channel channel)
 		.arecvfrom = receive,
 		.asendv = send_parts,
 	};
-	ares_set_socket_functions(channel, &functions, NULL);
+	ares_set_socket_functions(channel, &functions, watcher);
 }

@@ -114,6 +114,7 @@ def test_each_call_fails_once(egressd, dns, origin, request, name, number):
         fired += 1
         # One more may be needed: a kept failure, or a log that must be tried again.
         assert 200 in (rounds.run()[0], rounds.run()[0]), f"after {name} {nth} it serves no more"
+    assert proxy.audit(code="dns-timeout") == [], "a failure held up lookups"
     print(f"{name}: failed at {fired} places")
     assert fired > 0 or SAN or name in UNUSED, f"{name} is never called: the fault was none"
     proxy.wait_stderr("egressd: serving.*")
