@@ -364,6 +364,15 @@ static bool ends_in_tab(struct http_slice value)
 	return *p == '\t';
 }
 
+/*
+ * Behind gateways that make variables of fields (RFC 3875 4.1.18) these cannot be told from the ones
+ * that frame the request.
+ */
+static bool frames_for_gateways(struct http_slice name)
+{
+	return http_slice_is(name, "content_length") || http_slice_is(name, "transfer_encoding");
+}
+
 static const char *read_field(struct http_head *head, struct http_field *field, bool is_request,
 			      struct facts *facts)
 {
@@ -394,6 +403,8 @@ static const char *read_field(struct http_head *head, struct http_field *field, 
 	} else if (is_request && http_slice_is(name, "expect")) {
 		facts->expects++;
 		facts->expect = field->value;
+	} else if (is_request && frames_for_gateways(name)) {
+		return "a field that frames the request has an underscore in its name";
 	}
 	return NULL;
 }

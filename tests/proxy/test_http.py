@@ -474,6 +474,8 @@ MALFORMED = [
     (CODING, post("Transfer-Encoding:", HELLO)), (CODING, post("Transfer-Encoding: ,chunked", HELLO)),
     ("Transfer-Encoding is repeated", post(CHUNKED + "\r\n" + CHUNKED, HELLO)),
     (CODING, post("Transfer-Encoding: \"chunked\"", HELLO)), (BLANK, post("Transfer-Encoding:\r\n chunked", HELLO)),
+    ("underscore", post("Transfer_Encoding: chunked", HELLO)),
+    ("underscore", post("Content-Length: 5\r\nCONTENT_LENGTH: 0", b"hello")),
     (NAME, post("Transfer-Encoding\x0b: chunked", HELLO)), (CONTROL, post("Transfer-Encoding: chunked\x00", HELLO)),
     ("HTTP/1.0 has no", f"POST BASE/ HTTP/1.0\r\nHost: AUTHORITY\r\n{CHUNKED}\r\n\r\n{HELLO}"),
     # lines
