@@ -82,6 +82,13 @@ int acl_file_read(const char *path, char **ret_text, size_t *ret_len)
 	return ret;
 }
 
+const char *acl_file_why(int error)
+{
+	return error == EINVAL  ? "not a regular file"
+	       : error == EFBIG ? "larger than 256 MiB"
+				: strerror(error);
+}
+
 struct printer {
 	FILE *out;
 	const char *path;
@@ -104,10 +111,7 @@ int acl_file_load(const char *path, FILE *out, struct acl **ret)
 	size_t len = 0;
 	struct printer printer = { out, path };
 	if (acl_file_read(path, &text, &len) != 0) {
-		const char *why = errno == EINVAL  ? "not a regular file"
-				  : errno == EFBIG ? "larger than 256 MiB"
-						   : strerror(errno);
-		fprintf(out, "%s: error: cannot read: %s\n", path, why);
+		fprintf(out, "%s: error: cannot read: %s\n", path, acl_file_why(errno));
 		return -1;
 	}
 	int result = acl_parse(text, len, print_diag, &printer, ret);

@@ -13,9 +13,13 @@
 
 /*
  * Read a whole regular file (or "-": standard input) of at most ACL_FILE_MAX bytes.
- * Returns 0 and a malloc'ed buffer that the caller frees; -1 with errno set (EFBIG: too large).
+ * Returns 0 and a malloc'ed buffer that the caller frees; -1 with errno set (EFBIG: too large,
+ * EINVAL: not a regular file).
  */
 int acl_file_read(const char *path, char **ret_text, size_t *ret_len);
+
+/* What the errno of acl_file_read() means, for people. */
+const char *acl_file_why(int error);
 
 /*
  * Read and parse. Diagnostics go to out as "FILE:LINE:COL: error|warning: text", an unreadable file

@@ -79,8 +79,7 @@ static int check_text(struct lint *lint, const char *text, size_t len)
 static void report_unreadable(struct lint *lint)
 {
 	char text[256];
-	const char *why = errno == EFBIG ? "the file is too large" : strerror(errno);
-	snprintf(text, sizeof text, "cannot read: %s", why);
+	snprintf(text, sizeof text, "cannot read: %s", acl_file_why(errno));
 	lint->errors++;
 	if (lint->json)
 		print_json(lint, 0, 0, ACL_ERROR, "", text);

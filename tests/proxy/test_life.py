@@ -144,6 +144,18 @@ def test_check_unreadable(run_egressd, tmp_path, json_option):
         assert "No such file" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_check_says_why_as_serving_does(run_egressd, tmp_path):
+    """What is no file, or too large for one, is said in the same words by both."""
+    fifo, large = tmp_path / "fifo", tmp_path / "large"
+    os.mkfifo(fifo)
+    with open(large, "wb") as file:
+        file.truncate((256 << 20) + 1)
+    for path, why in ((fifo, "not a regular file"), (large, "larger than 256 MiB"), (tmp_path, "Is a directory")):
+        line = f"{path}: error: cannot read: {why}\n"
+        assert run_egressd("--check", str(path)).stderr == line
+        assert run_egressd("--allowlist", str(path), "--dns", "127.0.0.1").stderr == line
+
+
 @pytest.mark.parametrize("host, lines, status", [
     ("a.example.com", ["CONNECT: allow LIST:3: .example.com", "HTTP: allow LIST:3: .example.com"], 0),
     ("a.example.com:8443", ["CONNECT: deny LIST:3: .example.com", "HTTP: deny LIST:3: .example.com"], 1),
