@@ -6,7 +6,7 @@
  *   TLS:  FIRST --hello passed--> PASSED --allow line written--> WATCH --ServerHello--> OPEN
  *                                                                   |
  *                                              HelloRetryRequest    +--> SECOND --hello passed-->
- * OPEN RAW:  RAW --a hello passed, or no hello, or the server spoke--> OPEN Any but OPEN:
+ * OPEN RAW:  RAW --a hello passed, or no hello, or the server spoke or ended--> OPEN Any but OPEN:
  * --anything else--> FAILED
  */
 #include "guard.h"
@@ -261,6 +261,13 @@ bool guard_owes_hello(const struct guard *g)
 {
 	return g->phase == PHASE_FIRST || g->phase == PHASE_SECOND ||
 	       (g->phase == PHASE_RAW && g->client.len > 0);
+}
+
+bool guard_server_ended(struct guard *g)
+{
+	if (g->phase == PHASE_RAW)
+		g->phase = PHASE_OPEN;
+	return g->phase == PHASE_OPEN;
 }
 
 /* No hello comes any more. */

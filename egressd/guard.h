@@ -56,6 +56,12 @@ const char *guard_sni(const struct guard *guard);
 /* The client said its last byte. A raw tunnel opens; one that owes a hello fails: client-closed. */
 void guard_client_ended(struct guard *guard);
 
+/*
+ * The server said its last byte. A raw tunnel opens, and relays that end as any other: true. False: the
+ * server ended before it took part in a handshake, and with it the tunnel.
+ */
+bool guard_server_ended(struct guard *guard);
+
 /* The time for a hello is over. A raw tunnel opens; else CODE_TIMEOUT is what it fails with. */
 void guard_timeout(struct guard *guard);
 bool guard_owes_hello(const struct guard *guard); /* does that time run? */

@@ -111,6 +111,8 @@ static enum tunnel_step on_client(struct tunnel *t, ssize_t n, const char *data,
 static enum tunnel_step on_upstream(struct tunnel *t, ssize_t n, const char *data,
 				    enum code *ret_code)
 {
+	if (n == UV_EOF && guard_server_ended(t->guard))
+		return advance(t, ret_code); /* the end is read again then, and passed on */
 	if (n < 0)
 		return fail(CODE_UPSTREAM_CLOSED, ret_code);
 	if (guard_server(t->guard, data, (size_t)n) != 0)

@@ -914,6 +914,38 @@ def test_raw_server_speaks_first(raw):
     one.up.wait_received(data)
 
 
+def test_raw_server_ends_without_a_word(raw):
+    """That is half a tunnel's end, not its failure: what the client says still goes up."""
+    one = raw(script("half-close", "read-all"))
+    client = one.tunnel()
+    assert client.sock.recv(1) == b""
+    client.send(b"one line of a log\n")
+    one.up.wait_received(b"one line of a log\n")
+    client.half_close()
+    one.up.wait_ended()
+    one.closed(code="done", bytes_up=18, bytes_down=0)
+
+
+def test_raw_server_ends_behind_half_a_hello(raw):
+    """What waited because it could become a hello goes up when the server has ended."""
+    told = threading.Event()
+
+    def handler(conn):
+        told.wait(20)
+        conn.half_close()
+        conn.read_all()
+
+    one = raw(handler)
+    client = one.tunnel()
+    data = hello("allowed.test")[:100]
+    client.send(data)
+    told.set()
+    assert client.sock.recv(1) == b""
+    one.up.wait_received(data)
+    client.half_close()
+    one.closed(code="done", bytes_up=100, bytes_down=0)
+
+
 def test_raw_to_an_address_is_not_looked_at(egressd, origin):
     up = origin()
     proxy = egressd([f"{up.host}:{up.port}"])
