@@ -281,8 +281,12 @@ MUTANTS = [
         ("answers", "hints for every code", "egressd/reply.c", "\tif (line_len > 0 && reply->hint != NULL", "\tif (reply->hint != NULL"),
         ("answers", "a 504 says 502", "egressd/codes.c", "[CODE_CONNECT_TIMEOUT] = { \"connect-timeout\", 504,", "[CODE_CONNECT_TIMEOUT] = { \"connect-timeout\", 502,"),
         ("reload", "no look without an event", "egressd/list_watch.c", "\tcompare(timer->data);\n", "\t(void)timer;\n"),
+        ("reload", "who owes a hello stays", "egressd/conn_judge.c", "\tcase CONN_LOG:\n\tcase CONN_HELLO:\n", "\tcase CONN_LOG:\n"),
+        ("reload", "who connects stays", "egressd/conn_judge.c", "\tcase CONN_DIAL:\n\tcase CONN_LOG:\n", "\tcase CONN_LOG:\n"),
+        ("reload", "a websocket is a CONNECT", "egressd/conn_judge.c", ".port = c->port, .method = c->method", ".port = c->port, .method = ACL_CONNECT"),
         ("reload", "events of the old directory stay", "egressd/list_watch.c", "\tuv_fs_event_stop(&w->dirs[which]);\n", ""),
         ("dns", "one try by TCP", "egressd/dns_channel.c", "status == ARES_ETIMEOUT && may_ask_again(q)", "false && may_ask_again(q)"),
+        ("tunnel", "a server that ends fails a raw tunnel", "egressd/tunnel.c", "n == UV_EOF && guard_server_ended(t->guard)", "false"),
         ("connect_policy", "any port", TARGET, "\tif (acl_port_parse(text + 1, len - 1, ret) != 0)\n\t\treturn refuse(ret_why, \"the port is not a number from 1 to 65535\");\n", "\tif (acl_port_parse(text + 1, len - 1, ret) != 0)\n\t\t*ret = 443;\n"),
     ]),
 ]

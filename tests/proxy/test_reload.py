@@ -2,8 +2,10 @@
 import ctypes
 import os
 import re
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -11,7 +13,7 @@ import time
 import pytest
 
 import limits
-from conftest import EGRESSD
+from conftest import EGRESSD, PATIENCE
 from dnsserver import A
 from origins import HttpOrigin, Origin, sink
 
@@ -146,6 +148,93 @@ def test_everything_revoked_ends(egressd, dns, origin, workers):
         client.send(f"GET http://plain.test:{plain.port}/whole HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.read_answer().status == 403
     assert {line["code"] for line in proxy.audit(action="close")} == {"not-listed", "done"}
+
+
+# ---- what ends in the states between
+
+@pytest.mark.parametrize("keep", [[], ["allowed.test"]], ids=["the name", "its address"])
+def test_revoked_before_the_hello(egressd, dns, origin, keep):
+    """The 200 is out, the hello is not here: a reset and one line; the origin has seen no byte."""
+    up = origin(sink, port=443)
+    dns.add("allowed.test", A(up.host))
+    proxy = egressd(["allowed.test", up.host])
+    client, answer = proxy.tunnel("allowed.test:443", first=b"\x16\x03\x01\x02")
+    assert answer.status == 200
+    proxy.reload(["other.test", *keep])
+    assert client.is_reset()
+    proxy.wait_audit(action="deny", code="not-listed", host="allowed.test")
+    up.wait_ended()
+    assert up.received == b""
+
+
+@pytest.mark.parametrize("keep", [[], ["allowed.test"]], ids=["the name", "its address"])
+@pytest.mark.parametrize("method", ["CONNECT", "GET"])
+def test_revoked_while_connecting(egressd, dns, loopback, method, keep):
+    """The host has not answered yet: the attempt ends, and the client has its 403 at once."""
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        host = loopback()
+        listener.bind((host, 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for sock in (first, second):  # now its queue is full: no SYN is answered
+            sock.setblocking(False)
+            sock.connect_ex((host, port))
+        assert select.select([], [first], [], 5)[1]
+        dns.add("allowed.test", A(host))
+        proxy = egressd([f"allowed.test:{port}", host], "--connect-timeout", "300")
+        client = proxy.connect()
+        target = f"allowed.test:{port}" if method == "CONNECT" else f"http://allowed.test:{port}/"
+        client.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_attempt(proxy, host, port)
+        proxy.reload(["other.test"] + [f"allowed.test:{port}" for _ in keep])
+        answer = client.read_answer(method)
+        assert (answer.status, answer.code) == (403, "not-listed")
+        proxy.wait_audit(action="deny", code="not-listed", host="allowed.test")
+        wait_attempt(proxy, host, port, there=False)
+
+
+def wait_attempt(proxy, host, port, there=True):
+    """Until a socket of the proxy is (or none is any more) between its SYN and the answer (/proc/net/tcp, state 2)."""
+    wanted = f"{socket.inet_aton(host)[::-1].hex().upper()}:{port:04X}"
+    end = time.monotonic() + PATIENCE
+    while True:
+        inodes = {os.readlink(fd.path) for fd in descriptors(proxy)}
+        with open("/proc/net/tcp") as table:
+            rows = [line.split() for line in table]
+        if there == any(row[2] == wanted and row[3] == "02" and f"socket:[{row[9]}]" in inodes for row in rows[1:]):
+            return
+        assert time.monotonic() < end, f"an attempt to {host}:{port}: {not there}"
+        time.sleep(0.005)
+
+
+def descriptors(proxy):
+    for fd in os.scandir(f"/proc/{proxy.process.pid}/fd"):
+        if os.path.islink(fd.path):
+            yield fd
+
+
+@pytest.mark.parametrize("keep", [[], ["allowed.test"]], ids=["the name", "its address"])
+def test_revoked_websocket(egressd, dns, origin, keep):
+    """A tunnel that plain HTTP made is judged as plain HTTP (here: by port 80), by name and by address."""
+    def handler(conn):
+        conn.read_until(b"\r\n\r\n")
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        conn.read_all()
+
+    up = origin(Origin, handler, port=80)
+    dns.add("allowed.test", A(up.host))
+    proxy = egressd(["allowed.test", up.host])
+    client = proxy.connect()
+    client.send("GET http://allowed.test/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert client.read_answer().status == 101
+    proxy.reload(["other.test", "allowed.test", up.host])
+    client.send(b"\x81\x84mask")
+    up.wait_received(b"mask")
+    proxy.reload(["other.test", *keep])
+    assert client.is_reset()
+    line = proxy.wait_audit(action="close", code="not-listed", host="allowed.test")
+    assert line["status"] == 101
+    up.wait_ended()
 
 
 def test_a_storm_of_signals(egressd):
