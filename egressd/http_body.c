@@ -317,7 +317,8 @@ static enum http_body_result feed_trailers(struct http_body *body, const char *d
 
 /*
  * What RFC 9110 6.5.1 forbids in trailers: framing, routing, request modifiers, authentication,
- * response control data, and how content is to be read.
+ * response control data, and how content is to be read; and what gateways that make variables of
+ * fields (RFC 3875 4.1.18) would take for framing.
  */
 static bool is_forbidden(struct http_slice name)
 {
@@ -335,6 +336,7 @@ static bool is_forbidden(struct http_slice name)
 		"content-location",
 		"content-range",
 		"content-type",
+		"content_length",
 		"cookie",
 		"date",
 		"expect",
@@ -354,6 +356,7 @@ static bool is_forbidden(struct http_slice name)
 		"referer",
 		"retry-after",
 		"set-cookie",
+		"transfer_encoding",
 		"user-agent",
 		"vary",
 		"warning",

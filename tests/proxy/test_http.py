@@ -242,7 +242,8 @@ def test_trailers(web):
     client = site.send("POST BASE/ HTTP/1.1\r\nHost: AUTHORITY\r\nTransfer-Encoding: chunked\r\n"
                        "Connection: X-Named\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\nX-Named: gone\r\n"
                        "Authorization: gone\r\nVia: gone\r\nX-Forwarded-For: gone\r\nProxy-X: gone\r\n"
-                       "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: gone\r\nCookie: gone\r\n\r\n")
+                       "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: gone\r\nCookie: gone\r\n"
+                       "Content_Length: 5\r\ntransfer_encoding: chunked\r\n\r\n")
     assert client.read_answer().json["trailers"] == [["X-Sum", "1"]]
 
 
