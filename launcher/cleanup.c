@@ -102,14 +102,28 @@ static void list_orphans(struct runner *runner, const char *run, const struct st
 	}
 }
 
-void cleanup_stale(struct runner *runner, const char *run)
+bool cleanup_orphans(struct runner *runner, const char *run, const char *self)
+{
+	struct strv known = { 0 }, orphans = { 0 };
+	bool gone = true;
+	strv_add(&known, self);
+	list_orphans(runner, run, &known, &orphans);
+	for (size_t i = 0; i < orphans.n; i++)
+		gone = cleanup_engine(runner, orphans.v[i]) && gone;
+	strv_done(&known);
+	strv_done(&orphans);
+	return gone;
+}
+
+bool cleanup_stale(struct runner *runner, const char *run)
 {
 	struct rundir *dirs = NULL;
 	struct strv ids = { 0 }, orphans = { 0 };
 	struct fail why = { "" };
 	if (rundir_take_stale(run, &dirs, &ids, &why) != 0)
-		return; /* whoever makes a session's folder there next fails too, and says why */
-	if (ids.n > 0)
+		return false; /* whoever makes a session's folder there next fails too, and says why */
+	bool found = ids.n > 0;
+	if (found)
 		list_orphans(runner, run, &ids, &orphans);
 	bool gone = true;
 	for (size_t i = 0; i < ids.n; i++) {
@@ -125,6 +139,7 @@ void cleanup_stale(struct runner *runner, const char *run)
 	free(dirs);
 	strv_done(&ids);
 	strv_done(&orphans);
+	return found;
 }
 
 void cleanup_rundir(struct rundir *dir, bool engine_clean)

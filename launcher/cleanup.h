@@ -18,9 +18,16 @@ bool cleanup_engine(struct runner *runner, const char *session);
 /*
  * Removes what sessions without a living launcher left: their folders, and whatever in the engine
  * has our owner label. Costs nothing but a look at the folder when there is none. What the engine
- * does not give up now is tried again at the next start.
+ * does not give up now is tried again at the next start. True when there was such a session.
  */
-void cleanup_stale(struct runner *runner, const char *run);
+bool cleanup_stale(struct runner *runner, const char *run);
+
+/*
+ * Removes what the engine has of sessions that nobody runs, self excepted: whose lock the caller has. For a
+ * moment after cleanup_stale(): the engine goes on making what a killed client asked for, and what it had
+ * not made yet was not there to be removed. False when something is still there.
+ */
+bool cleanup_orphans(struct runner *runner, const char *run, const char *self);
 
 /* Gives up a session's folder; kept, without its secrets, when the engine still holds things. */
 void cleanup_rundir(struct rundir *dir, bool engine_clean);

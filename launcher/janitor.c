@@ -16,6 +16,7 @@
 enum word {
 	WORD_NONE = 0, /* the other end is gone */
 	WORD_CLEAN = 'c',
+	WORD_CLEAN_ALL = 'a', /* what killed sessions left as well */
 	WORD_DISMISS = 'd',
 	WORD_TAKEN = 't',
 };
@@ -58,7 +59,7 @@ static void detach(void)
 		return;
 }
 
-static void clean(const char *id, struct rundir *dir)
+static void clean(const char *run, const char *id, struct rundir *dir, bool all)
 {
 	struct runner runner;
 	struct fail why = { "" };
@@ -69,6 +70,8 @@ static void clean(const char *id, struct rundir *dir)
 	}
 	runner.cleaning = true;
 	bool gone = cleanup_engine(&runner, id);
+	if (all)
+		gone = cleanup_orphans(&runner, run, id) && gone;
 	runner_done(&runner);
 	cleanup_rundir(dir, gone);
 }
@@ -80,15 +83,16 @@ static void janitor_main(int fd, const char *run, const char *id, int terminal)
 	enum word word = read_word(fd);
 	if (word == WORD_DISMISS)
 		return;
-	if (word == WORD_CLEAN && terminal >= 0)
+	bool ended = word == WORD_CLEAN || word == WORD_CLEAN_ALL;
+	if (ended && terminal >= 0)
 		close(terminal);
 	if (!rundir_take(run, id, &dir))
 		return;
-	if (word == WORD_CLEAN)
+	if (ended)
 		write_word(fd, WORD_TAKEN);
 	close(fd);
-	clean(id, &dir);
-	if (word != WORD_CLEAN && terminal >= 0)
+	clean(run, id, &dir, word == WORD_CLEAN_ALL);
+	if (!ended && terminal >= 0)
 		terminal_reset_screen(terminal);
 }
 
@@ -136,10 +140,10 @@ static void say_last(struct janitor *janitor, enum word word, bool *ret_taken)
 	janitor->fd = -1;
 }
 
-bool janitor_hand_over(struct janitor *janitor)
+bool janitor_hand_over(struct janitor *janitor, bool all)
 {
 	bool taken;
-	say_last(janitor, WORD_CLEAN, &taken);
+	say_last(janitor, all ? WORD_CLEAN_ALL : WORD_CLEAN, &taken);
 	return taken;
 }
 

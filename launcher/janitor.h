@@ -25,10 +25,10 @@ int janitor_start(const char *run, const char *id, int terminal, struct janitor 
 		  struct fail *why);
 
 /*
- * Lets the janitor clean up; the session's lock must have been given up. Returns when the janitor has the
- * lock. False when there is no janitor: the caller cleans.
+ * Lets the janitor clean up; the session's lock must have been given up. all: it looks for what killed
+ * sessions left as well, once more after the start did. Returns when the janitor has the lock. False when there is no janitor: the caller cleans.
  */
-bool janitor_hand_over(struct janitor *janitor);
+bool janitor_hand_over(struct janitor *janitor, bool all);
 
 /* Everything is clean: the janitor ends. */
 void janitor_dismiss(struct janitor *janitor);

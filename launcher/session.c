@@ -79,7 +79,7 @@ static bool hand_over(struct session *s)
 		return false;
 	rundir_empty(&s->rundir);
 	rundir_release(&s->rundir);
-	if (janitor_hand_over(&s->janitor))
+	if (janitor_hand_over(&s->janitor, s->found_stale))
 		return true;
 	if (!rundir_take(s->start->paths.run, s->id, &s->rundir))
 		s->rundir = (struct rundir){ .lock = -1 };
@@ -245,7 +245,7 @@ int session_run(const struct start *start, int *ret_status, struct fail *why)
 	if (getuid() == 0)
 		fputs("prisoncode: warning: started by root: in the jail, files belong to root\n",
 		      stderr);
-	cleanup_stale(&s.runner, start->paths.run);
+	s.found_stale = cleanup_stale(&s.runner, start->paths.run);
 	int r = bring_up(&s, why);
 	if (r == 0) {
 		watch_list(&s);

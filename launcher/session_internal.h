@@ -31,6 +31,7 @@ enum make { MAKE_OUT, MAKE_JAIL, MAKE_NET, MAKE_SIDECAR, MAKE_CONNECT, MAKE_COUN
 struct session {
 	const struct start *start;
 	struct janitor janitor;
+	bool found_stale; /* sessions that were killed, at the start */
 	struct runner runner;
 	char id[SESSION_ID_MAX], owner[SESSION_ID_MAX];
 	struct rundir rundir;

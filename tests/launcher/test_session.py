@@ -688,6 +688,22 @@ def test_orphans_of_the_engine_go_too(box):
     assert box.sessions() == []
 
 
+def test_what_the_engine_made_late_for_a_killed_session_goes_at_the_end(box):
+    """Its network was still being made when the next start looked: the janitor of that session looks again."""
+    stale = box.dot / "run" / "20200101-000000-000001"
+    stale.mkdir(parents=True)
+    box.behave("""jail=': >"$FAKE/late"'
+case "$1 $2" in "network ls") [ ! -e "$FAKE/late" ] || echo 20200101-000000-000001; exit 0;; esac""")
+    box.run("run", "x")
+    assert box.sessions() == []
+    removed = [c for c in box.calls() if c == ["network", "rm", "prisoncode-20200101-000000-000001-net"]]
+    assert len(removed) == 2
+    before = len(box.calls())
+    box.run("run", "x")
+    assert box.sessions() == []
+    assert not [c for c in box.calls()[before:] if c[:2] == ["network", "ls"]], "nothing stale, no look"
+
+
 def test_live_session_is_left_alone(box):
     box.behave("jail='await; exit 0'")
     first = box.popen("run", "x")
