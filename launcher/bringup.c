@@ -284,20 +284,35 @@ static int make_all(struct session *s, struct fail *why)
 
 /* ---- the sidecar ------------------------------------------------------------------------------ */
 
+/*
+ * What a sidecar that serves said before: of its cage, of limits. Its warnings of the list are left
+ * out: they were shown when the list was changed, with the name that the user knows.
+ */
+static void say_first_words(struct session *s)
+{
+	static const char list[] = PLAN_LIST_DIR "/";
+	for (size_t i = 0; i < s->sidecar_words.n; i++)
+		if (strncmp(s->sidecar_words.v[i], list, sizeof(list) - 1) != 0)
+			session_say(s, "%s", s->sidecar_words.v[i]);
+	strv_done(&s->sidecar_words);
+}
+
 static void on_sidecar_line(void *arg, const char *line)
 {
 	struct session *s = arg;
 	struct fail why = { "" };
 	bool serves = !s->sidecar_ready && s->rundir.path != NULL && /* gone at the end */
 		      strncmp(line, "egressd: serving on", 19) == 0;
-	if (serves && prepare_go(s->rundir.path, &why) == 0)
+	if (serves && prepare_go(s->rundir.path, &why) == 0) {
 		s->sidecar_ready = true;
-	else if (serves)
+		say_first_words(s);
+	} else if (serves) {
 		strv_add(&s->sidecar_words, why.text);
-	else if (!s->sidecar_ready && s->sidecar_words.n < NOTICES_MAX)
+	} else if (!s->sidecar_ready && s->sidecar_words.n < NOTICES_MAX) {
 		strv_add(&s->sidecar_words, line);
-	else if (s->sidecar_ready && !s->stopping)
+	} else if (s->sidecar_ready && !s->stopping) {
 		session_say(s, "%s", line);
+	}
 }
 
 /* What a sidecar said that did not start; returns -1. */
@@ -310,10 +325,20 @@ static int sidecar_said(struct session *s)
 	return -1;
 }
 
+static bool has_ended_quietly(const struct session *s)
+{
+	return !s->sidecar.proc.running && step_ok(&s->sidecar) && s->sidecar_words.n == 0;
+}
+
 static int sidecar_failed(struct session *s, struct fail *why)
 {
-	if (engine_says_unreachable(proc_errors(&s->sidecar.proc)))
+	const char *errors = proc_errors(&s->sidecar.proc);
+	if (engine_says_unreachable(errors) || engine_says_lost(errors))
 		strv_done(&s->sidecar_words); /* docker's words, not egressd's */
+	if (has_ended_quietly(s))
+		return fail_set(why,
+				"the proxy ended before it served, without a word: 'prisoncode "
+				"-r' builds its image anew");
 	if (!s->sidecar.proc.running && s->sidecar_words.n == 0)
 		return step_explain(&s->sidecar, why);
 	return fail_set(why, "the proxy did not start%s",
@@ -335,17 +360,9 @@ static void start_sidecar(struct session *s)
 		   on_sidecar_line, s, -1);
 }
 
-/*
- * An end with status 0 and no word is left to the topology: a jail without sidecar reaches nothing.
- */
-static bool has_ended_quietly(const struct session *s)
-{
-	return !s->sidecar.proc.running && step_ok(&s->sidecar) && s->sidecar_words.n == 0;
-}
-
 bool bringup_sidecar_is_lost(const struct session *s)
 {
-	return !s->sidecar.proc.running && !s->sidecar_ready && !has_ended_quietly(s);
+	return !s->sidecar.proc.running && !s->sidecar_ready;
 }
 
 int bringup_explain_sidecar(struct session *s, struct fail *why)
@@ -364,7 +381,7 @@ static int await_sidecar(struct session *s, struct fail *why)
 	uv_timer_stop(&s->timer);
 	if (check_signal(s, why) != 0)
 		return -1;
-	if (s->sidecar_ready || has_ended_quietly(s))
+	if (s->sidecar_ready || has_ended_quietly(s)) /* which is told when the jail has ended */
 		return 0;
 	return sidecar_failed(s, why);
 }

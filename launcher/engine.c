@@ -379,6 +379,13 @@ bool engine_says_unreachable(const char *errors)
 	return says_no_permission(errors) || says_no_daemon(errors);
 }
 
+/* "error during connect: Post "http://...": EOF", "error waiting for container: unexpected EOF" */
+bool engine_says_lost(const char *errors)
+{
+	return strstr(errors, "error during connect: ") != NULL ||
+	       strstr(errors, "unexpected EOF") != NULL;
+}
+
 bool engine_says_overlap(const char *errors)
 {
 	return strstr(errors, "Pool overlaps") != NULL ||
@@ -438,7 +445,11 @@ void engine_explain(const char *what, const char *errors, struct fail *why)
 			      "docker', or Docker Desktop), or set DOCKER_HOST");
 	} else {
 		cleanup_free char *line = main_line(errors);
-		fail_set(why, "docker could not %s: %s", what,
-			 *line != '\0' ? line : "it gave no reason");
+		fail_set(why, "docker could not %s: %s%s", what,
+			 *line != '\0' ? line : "it gave no reason",
+			 engine_says_lost(errors)
+			     ? " (the Docker daemon went away: start it, 'sudo systemctl start "
+			       "docker' or Docker Desktop, and try again)"
+			     : "");
 	}
 }

@@ -74,12 +74,14 @@ struct engine_end {
 bool engine_parse_end(const char *text, struct engine_end *ret);
 
 bool engine_says_unreachable(const char *errors); /* no engine, or no permission to use it */
-bool engine_says_overlap(const char *errors);     /* the subnet is in use */
+/* It went away in mid-answer: what was asked for may have been done or not. */
+bool engine_says_lost(const char *errors);
+bool engine_says_overlap(const char *errors); /* the subnet is in use */
 bool engine_says_no_image(const char *errors, const char *image);
 
 /*
- * One line for a docker command that failed: known conditions (daemon not running, no permission)
- * in words that say what to do, else what docker said. what: "create the jail's network".
+ * One line for a docker command that failed: known conditions (daemon not running or lost, no
+ * permission) in words that say what to do, else what docker said. what: "create the jail's network".
  */
 void engine_explain(const char *what, const char *errors, struct fail *why);
 

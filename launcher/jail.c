@@ -144,7 +144,7 @@ static void follow_sidecar(struct session *s)
 	if (s->sidecar_ready)
 		session_say(s, "the proxy has ended (status %d): the jail has no way out any more",
 			    s->sidecar.proc.status);
-	else if (bringup_sidecar_is_lost(s))
+	else
 		s->pass_on = SIGKILL;
 }
 
@@ -243,7 +243,8 @@ int jail_status(struct session *s, int *ret_status, struct fail *why)
 	engine_inspect_end(s->plan.jail.name, &step.argv);
 	runner_run(&s->runner, &step, 1);
 	bool known = step_ok(&step) && engine_parse_end(proc_out(&step.proc), &end);
-	bool lost = !step_ok(&step) && engine_says_unreachable(proc_errors(&step.proc));
+	bool lost = !step_ok(&step) && (engine_says_unreachable(proc_errors(&step.proc)) ||
+					engine_says_lost(proc_errors(&step.proc)));
 	if (lost)
 		step_explain(&step, why);
 	step_done(&step);

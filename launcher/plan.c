@@ -5,7 +5,6 @@
 #include "plan.h"
 
 #define HOME_DIR  "/home/dev"
-#define LIST_DIR  "/run/egressd/list"
 #define LOG_FILE  "/run/egressd/audit.jsonl"
 #define SEAL_FILE "/jail/seal"
 #define GO_FILE   "/jail/go"
@@ -76,12 +75,12 @@ static void plan_sidecar(const struct plan_facts *f, struct plan *p)
 		strv_add(&c->sysctls, "net.ipv6.conf.all.disable_ipv6=1");
 	if (f->host_gateway)
 		strv_add(&c->hosts, "host.docker.internal:host-gateway");
-	add_staged(c, f, "list", LIST_DIR);
+	add_staged(c, f, "list", PLAN_LIST_DIR);
 	add_mount(c, f->audit_file, LOG_FILE, true);
 
 	struct strv *a = &c->args;
 	strv_add(a, "--allowlist");
-	strv_add(a, LIST_DIR "/domains.txt");
+	strv_add(a, PLAN_LIST_DIR "/domains.txt");
 	strv_add(a, "--listen");
 	strv_addf(a, "%s:%d", p->sidecar_jail_address, PLAN_PROXY_PORT);
 	strv_add(a, "--audit-log");

@@ -19,7 +19,8 @@
 #define PLAN_STATUS_NOT_SEALED 97
 
 #define PLAN_PROXY_PORT 3128
-#define PLAN_AUDIT_MAX  (64u << 20) /* bytes of audit log a session */
+#define PLAN_LIST_DIR   "/run/egressd/list" /* in the sidecar */
+#define PLAN_AUDIT_MAX  (64u << 20)         /* bytes of audit log a session */
 
 #define PLAN_LABEL_SESSION "org.prisoncode.session"
 #define PLAN_LABEL_OWNER   "org.prisoncode.owner"

@@ -3,7 +3,7 @@ import os
 import subprocess
 import time
 
-from conftest import APP_IMAGE, wait_until
+from conftest import APP_IMAGE, docker, wait_until
 
 ROUNDS = 10
 STAMP = "date +%s.%N"
@@ -68,3 +68,28 @@ def test_report_the_cost_of_an_agent(home, report_times):
         assert home.run("run", "script:quick").returncode == 0
         seconds.append(time.monotonic() - start)
     report_times("prisoncode run, a model that answers at once", seconds)
+
+
+def hosts_address():
+    """This machine's, as containers of the default bridge see it."""
+    return docker("network", "inspect", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}", "bridge").split()[0]
+
+
+def test_report_closed_against_open(home, report_times):
+    """With the model's host alone on the list, opencode waits for nothing: it does not even ask for more."""
+    home.model.scripts["quick"] = [{"text": "Done."}]
+    closed, opened = [], []
+    for _ in range(5):
+        for host, args, seconds in (("host.docker.internal", [], closed),
+                                    (hosts_address(), ["--unrestricted-network"], opened)):
+            home.write_config(host=host)
+            start = time.monotonic()
+            done = home.run(*args, "run", "script:quick")
+            seconds.append(time.monotonic() - start)
+            assert (done.returncode, done.stdout) == (0, "Done.\n"), done.stderr
+            wait_until(lambda: home.staged() == [], 60, "the janitor is done")
+    asked = {(line["action"], line["host"], line["port"]) for line in home.audit() if "host" in line}
+    assert asked == {(action, "host.docker.internal", home.model.port) for action in ("allow", "close")}
+    report_times("prisoncode run, the model's host alone on the list", closed)
+    report_times("prisoncode --unrestricted-network run", opened)
+    report_times("the difference", [c - o for c, o in zip(closed, opened)])

@@ -90,6 +90,25 @@ def test_engine_that_dies_during_the_start(box, verb):
         assert ["network", "rm", "prisoncode-%s-net" % d.name] in box.calls()[count:]
 
 
+@pytest.mark.parametrize("verb,what", [("network connect", "connect the sidecar"), ("start *-egressd", "start the sidecar")])
+def test_engine_that_dies_while_it_is_asked(box, verb, what):
+    """What docker says of a connection that was cut names no cause: what to do is added."""
+    box.behave("""case "$*" in %s*) : >"$FAKE/dead"; echo 'error during connect: Post "http://x/v1.41/y": EOF' >&2; exit 1;; esac
+[ ! -e "$FAKE/dead" ] || { %s; }""" % (verb.replace(" ", "\\ "), GONE))
+    r = box.run("run", "x")
+    last = r.stderr.splitlines()[-1]
+    assert r.returncode == 1 and last.startswith("prisoncode: docker could not " + what) and ": EOF (" in last
+    assert "start it, 'sudo systemctl start docker'" in last and "  | " not in r.stderr
+
+
+def test_engine_that_goes_away_with_the_jail(box):
+    """Nobody says how the jail ended: ours is the status, with the reason and what to do."""
+    box.behave("""jail='exit 125'
+[ "$1" != container ] || { echo 'error during connect: Get "http://x/v1.41/y": EOF' >&2; exit 1; }""")
+    r = box.run("run", "x")
+    assert r.returncode == 1 and "start it, 'sudo systemctl start docker'" in r.stderr.splitlines()[-1]
+
+
 def test_engine_that_dies_during_the_session(box):
     """Its restart ends the client: the exit status is ours then, with the reason."""
     box.behave("""jail='await; : >"$FAKE/dead"; echo "error waiting for container: unexpected EOF" >&2; exit 125'

@@ -123,6 +123,21 @@ def test_jail_environment(box):
     assert "SECRET" not in " ".join(env) and values["OPENCODE_DISABLE_SHARE"] == "1"
 
 
+def test_clients_use_one_processor(box):
+    """Which the jail does not hear of; a value of the user's stays."""
+    seen = box.root / "seen"
+    box.behave("echo \"$1 ${GOMAXPROCS-}\" >>%s" % seen)
+    for mine, used in (({}, "1"), ({"GOMAXPROCS": "7"}, "7")):
+        for f in box.fake.glob("argv.*"):
+            f.unlink()
+        (box.fake / "order").unlink(missing_ok=True)
+        seen.unlink(missing_ok=True)
+        box.run("run", "x", env={**mine, "PRISONCODE_ENV": "GOMAXPROCS"})
+        said = dict(line.split(" ") for line in seen.read_text().splitlines())
+        assert {"create", "start", "rm"} <= set(said) and set(said.values()) == {used}
+        assert ("GOMAXPROCS" in option(box.call("create jail"), "--env")) == bool(mine)
+
+
 def test_sidecar_options(box):
     box.run("run", "x")
     c = box.call("create egressd")
@@ -410,6 +425,25 @@ def test_sidecar_that_does_not_start_and_a_jail_that_is_slow_to(box):
     assert "the proxy did not start" in err and "  | egressd: no" in err
     assert box.verbs().count("kill KILL jail") >= 2
     assert_nothing_left(box)
+
+
+def test_sidecar_that_ends_without_a_word(box):
+    """Status 0 and nothing said: the jail's first program does not wait for it in vain."""
+    box.behave("case \"$1 $name\" in start\\ *-egressd) exit 0;; esac")
+    err = box.refused("run", "x")
+    assert err.splitlines()[-1].startswith("prisoncode: the proxy ended before it served")
+    assert "kill KILL jail" in box.verbs()
+    assert_nothing_left(box)
+
+
+def test_first_words_of_a_sidecar_that_serves(box):
+    """Said to the user, but for the list's warnings, which were shown when the list was changed."""
+    box.behave("case \"$1 $name\" in start\\ *-egressd) echo 'egressd: the cage has \033[31ma gap' >&2;"
+               " echo '/run/egressd/list/domains.txt:1:1: warning: of the list' >&2; esac\n"
+               "jail='echo ran >&2; exit 0'")
+    r = box.run("run", "x")
+    lines = [l for l in r.stderr.splitlines() if "started by root" not in l]
+    assert r.returncode == 0 and sorted(lines) == ["prisoncode: egressd: the cage has ?[31ma gap", "ran"], r.stderr
 
 
 def test_sidecar_that_never_serves(box):
