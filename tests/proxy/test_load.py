@@ -77,7 +77,10 @@ def many_files():
 
 @pytest.fixture
 def side(egressd, dns, load, loopback):
-    """A quiet egressd and one to load, both with the same list, and what leads to an echo through them."""
+    """A quiet egressd and one to load, both with the same list, and what leads to an echo through them.
+
+    Of one worker each: pins and the limit of connections are a worker's own, and the system's choice which
+    worker gets a client would decide who is served from a pin or has to wait."""
     host = loopback()
     port = int(load("echo", host).first_line)
     dns.add("allowed.test", A(host))
@@ -85,8 +88,8 @@ def side(egressd, dns, load, loopback):
     target = f"allowed.test:{port}"
 
     def start(*options, loaded=()):
-        quiet = egressd(entries, *options)
-        return quiet, egressd(entries, *options, *loaded), target
+        quiet = egressd(entries, *options, workers=1)
+        return quiet, egressd(entries, *options, *loaded, workers=1), target
     return start
 
 
