@@ -79,7 +79,7 @@ def test_report_closed_against_open(home, report_times):
     """With the model's host alone on the list, opencode waits for nothing: it does not even ask for more."""
     home.model.scripts["quick"] = [{"text": "Done."}]
     closed, opened = [], []
-    for _ in range(5):
+    for _ in range(3):
         for host, args, seconds in (("host.docker.internal", [], closed),
                                     (hosts_address(), ["--unrestricted-network"], opened)):
             home.write_config(host=host)
