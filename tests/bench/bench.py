@@ -267,7 +267,7 @@ def about(bench, args, results):
 
 def note_of(facts):
     return (f"{facts['date']}, {facts['machine']}, Linux {facts['kernel']}; medians of "
-            f"{facts['rounds']} round(s) of {facts['seconds']} s, ± half the range. "
+            f"{facts['rounds']} round(s) of {facts['seconds']} s, ± half the range, and of the rounds' ratios. "
             f"{facts['samples']} samples, {facts['retaken']} taken again, {facts['disturbed']} disturbed "
             f"to the end (other programs had {facts['foreign']:.0%} of the cores).")
 

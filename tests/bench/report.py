@@ -21,12 +21,11 @@ def _cell(samples, metric):
     return f"{median(samples, metric.key):,.{metric.digits}f} ±{spread(samples, metric.key):.0%}"
 
 
-def _ratio(results, work, metric, mine, other):
-    a, b = results.get((work.key, mine)), results.get((work.key, other))
-    if not a or not b:
-        return None
-    x, y = median(a, metric.key), median(b, metric.key)
-    return x / y if x and y else None
+def ratio(results, work, metric, mine, other):
+    """The median of the rounds' own: within a round both met the same machine."""
+    pairs = zip(results.get((work.key, mine)) or (), results.get((work.key, other)) or ())
+    ratios = [a[metric.key] / b[metric.key] for a, b in pairs if a.get(metric.key) and b.get(metric.key)]
+    return statistics.median(ratios) if ratios else None
 
 
 def rows(results, works, names):
@@ -47,8 +46,8 @@ def table(results, works, columns, note):
         line = [work.text if work is not last else "", metric.text]
         line += [_cell(cell, metric) for cell in cells]
         for other in ("relay", "squid"):
-            ratio = _ratio(results, work, metric, "egressd", other)
-            line.append("-" if ratio is None else f"{ratio:.2f}")
+            times = ratio(results, work, metric, "egressd", other)
+            line.append("-" if times is None else f"{times:.2f}")
         lines.append(line)
         last = work
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
