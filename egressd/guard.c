@@ -4,10 +4,10 @@
  * hello; does no I/O and knows neither list nor host but through check().
  *
  *   TLS:  FIRST --hello passed--> PASSED --allow line written--> WATCH --ServerHello--> OPEN
- *                                                                   |
- *                                              HelloRetryRequest    +--> SECOND --hello passed-->
- * OPEN RAW:  RAW --a hello passed, or no hello, or the server spoke or ended--> OPEN Any but OPEN:
- * --anything else--> FAILED
+ *                                                                 |
+ *                                              HelloRetryRequest  +--> SECOND --hello passed--> OPEN
+ *   RAW:  RAW --a hello passed, or no hello, or the server spoke or ended--> OPEN
+ *   Any but OPEN: --anything else--> FAILED
  */
 #include "guard.h"
 
