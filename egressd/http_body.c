@@ -13,9 +13,9 @@
 #include <string.h>
 
 /*
- * SIZE --digits--> SIZE --;--> EXT --CR--> LINE_LF --LF--> DATA --all--> DATA_CR --> DATA_LF -->
- * SIZE |  size 0
- *                                              +--> TRAILERS --empty line--> DONE
+ * SIZE (digits) --;--> EXT --CR--> LINE_LF --LF--> DATA --all--> DATA_CR --> DATA_LF --> SIZE
+ *                                     |  size 0
+ *                                     +--LF--> TRAILERS --empty line--> DONE
  */
 enum body_state {
 	BODY_START = 0, /* nothing was fed yet */
