@@ -76,7 +76,7 @@ class Box:
                     "FAKE": str(self.fake), "LANG": "C.UTF-8",
                     # a sanitizer's report must not look like a refusal of ours
                     "ASAN_OPTIONS": "exitcode=99", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99"}
-        self.started = []
+        self.started, self.pipes = [], []
 
     def set_config(self, text, name="opencode.json"):
         (self.config / name).write_text(text)
@@ -131,6 +131,14 @@ class Box:
     def wait_for_container(self, kind):
         wait_for(lambda: list(self.fake.glob("runs.prisoncode-*-" + kind)), kind)
 
+    def let_go(self):
+        """Whoever reads a line from $FAKE/go, a pipe, has one, now and later.
+
+        Open for both directions: a writer that opens and closes may meet no reader and wait for ever, or
+        two, of whom one finds nothing."""
+        self.pipes.append(os.open(self.fake / "go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.write(self.pipes[-1], b"\n" * 8)
+
     def session_dirs(self):
         run = self.dot / "run"
         return sorted(p for p in run.iterdir() if not p.name.startswith(".")) if run.is_dir() else []
@@ -162,6 +170,8 @@ class Box:
             for f in (p.stdout, p.stderr, p.stdin):
                 if f:
                     f.close()
+        for fd in self.pipes:
+            os.close(fd)
         order = self.fake / "order"
         for n in order.read_text().split() if order.exists() else []:
             try:  # a fake of ours that still waits

@@ -65,7 +65,7 @@ def test_the_sidecar_is_connected_when_both_ends_are_there(box, slow):
     box.wait_for_call("create jail")
     box.wait_for_call("network create out")
     assert "network connect egressd" not in box.verbs()
-    (box.fake / "go").write_text("\n")
+    box.let_go()
     p.communicate(timeout=20)
     assert p.returncode == 0 and not (box.fake / "early").exists()
     assert_nothing_left(box)
@@ -581,8 +581,7 @@ def test_prompt_is_back_before_the_removals(box):
     other = box.popen("run", "x")  # takes it for a live session's
     wait_for(lambda: len([v for v in box.verbs() if v == "rm jail"]) == 2, "the other's end")
     (box.fake / "removing").unlink()
-    for _ in range(2):
-        (box.fake / "go").write_text("\n")
+    box.let_go()
     other.communicate(timeout=20)
     assert_nothing_left(box)
     assert len([v for v in box.verbs() if v == "rm jail"]) == 2
@@ -628,9 +627,8 @@ def test_signal_at_any_step_of_the_start(box, verb, sig, status):
     p = box.popen("run", "x")
     wait_for(lambda: (box.fake / "here").exists(), verb)
     p.send_signal(getattr(signal, "SIG" + sig))
-    if verb == "start egressd":  # the jail, started at once with it, is what the signal ends
-        box.wait_for_call("kill %s jail" % sig)
-    (box.fake / "go").write_text("\n")
+    if verb != "start egressd":  # the jail, started at once with it, is what the signal ends
+        box.let_go()
     p.communicate(timeout=20)
     assert p.returncode == status
     assert "start jail" not in box.verbs() or verb == "start egressd"
@@ -671,11 +669,12 @@ def test_killed_at_any_step_the_janitor_cleans_up(box, verb):
     if waits:
         time.sleep(0.3)  # a janitor that does not wait has begun by then
         assert "rm jail" not in box.verbs()
-    (box.fake / "go").write_text("\n") if waits else None
+    if waits:
+        box.let_go()
     wait_for(lambda: box.session_dirs() == [], "the janitor")
     assert_nothing_left(box)
     if not waits:
-        (box.fake / "go").write_text("\n")
+        box.let_go()
 
 
 @pytest.mark.parametrize("verb", all_but(STEPS, "create jail"))
@@ -685,7 +684,7 @@ def test_killed_with_its_janitor_the_next_start_cleans_up(box, verb):
     p.kill()
     p.wait()
     if not verb.startswith("start"):  # a container's end is the removal
-        (box.fake / "go").write_text("\n")
+        box.let_go()
     left, = box.session_dirs()
     wait_for(lambda: holder(left / "lock") == 0, "the lock")
     assert "rm jail" not in box.verbs()
