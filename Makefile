@@ -259,7 +259,7 @@ VALGRIND_TESTS := $(filter-out %/test_acl_decide %/test_egressd_listener,$(UNIT_
 ## valgrind: unit tests, a life of egressd and a session: no memory lost, no descriptor left open
 valgrind: all $(UNCAGED) $(VALGRIND_TESTS)
 	@tests/install-deps check
-	@printf '%s\n' $(VALGRIND_TESTS) | xargs -P $(JOBS) -I{} sh -c 'tests/valgrind {} >/dev/null 2>&1 || { tests/valgrind {}; exit 255; }'
+	@printf '%s\n' $(VALGRIND_TESTS) | xargs -P $(JOBS) -I{} sh -c 'tests/valgrind {} >{}.valgrind 2>&1 || { cat {}.valgrind; exit 255; }'
 	EGRESSD=$(CURDIR)/$(UNCAGED) $(PYTEST) tests/proxy/undervalgrind.py
 	$(PYTEST) tests/launcher/undervalgrind.py
 

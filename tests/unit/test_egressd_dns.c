@@ -3,6 +3,7 @@
  * loopback. Time that would be long is skipped: uv_now() as egressd's objects see it can be moved.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,7 +247,10 @@ static void on_tcp_query(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 			uint8_t head[2] = { (uint8_t)(m.len >> 8), (uint8_t)m.len };
 			uv_buf_t out[2] = { uv_buf_init((char *)head, 2),
 					    uv_buf_init((char *)m.data, (unsigned)m.len) };
-			assert_int_equal(uv_try_write(stream, out, 2), (int)m.len + 2);
+			int sent = uv_try_write(stream, out, 2);
+			/* Who asked may be gone by now. */
+			if (sent != UV_EPIPE && sent != UV_ECONNRESET)
+				assert_int_equal(sent, (int)m.len + 2);
 		}
 		data += len + 2;
 		n -= (ssize_t)len + 2;
@@ -1299,5 +1303,7 @@ int main(void)
 		TEST(test_given_servers_stay),
 		TEST(test_no_memory),
 	};
+	signal(SIGPIPE,
+	       SIG_IGN); /* the responder writes to questions by TCP that nobody asks any more */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
