@@ -183,10 +183,10 @@ static const struct {
 	  3,
 	  { SILENT, SILENT, LISTENS },
 	  300,
-	  CODE_CONNECT_TIMEOUT,
+	  CODE_CONNECT_TIMEOUT, /* else the third, 500 ms later, would connect */
 	  0,
 	  295,
-	  480 },
+	  2500 },
 };
 
 static void test_cases(void **state)
