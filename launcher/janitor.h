@@ -26,7 +26,8 @@ int janitor_start(const char *run, const char *id, int terminal, struct janitor 
 
 /*
  * Lets the janitor clean up; the session's lock must have been given up. all: it looks for what killed
- * sessions left as well, once more after the start did. Returns when the janitor has the lock. False when there is no janitor: the caller cleans.
+ * sessions left as well, once more after the start did. Returns when the janitor has the lock. False
+ * when there is no janitor: the caller cleans.
  */
 bool janitor_hand_over(struct janitor *janitor, bool all);
 
