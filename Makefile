@@ -227,7 +227,7 @@ pytest-proxy: $(OUT)/egressd
 ## load: others are served while egressd is under load; egressd alone, and it takes minutes
 load: $(OUT)/egressd
 	@tests/install-deps test
-	$(PYTEST) -m load -rs tests/proxy
+	$(PYTEST) -m load tests/proxy
 
 ## faults: every allocation and system call fails in turn, under a running egressd
 FAULTY := $(OUT)/tests/egressd-faulty
@@ -293,8 +293,8 @@ pytest-jail: $(OUT)/jail-init $(OUT)/egressd
 ## slow: the proxy and launcher tests that make test leaves out: many sessions, long waits, large clients
 slow: all
 	@tests/install-deps test
-	$(SEVERAL) $(PYTEST)/proxy -m "slow and not load" -rs tests/proxy
-	$(SEVERAL) $(PYTEST)/launcher -m slow -rs tests/launcher
+	$(SEVERAL) $(PYTEST)/proxy -m "slow and not load" tests/proxy
+	$(SEVERAL) $(PYTEST)/launcher -m slow tests/launcher
 
 ## test: unit, fuzz replay, proxy, launcher and jail tests; no Docker, under a minute
 test: all
