@@ -420,7 +420,7 @@ def test_sidecar_that_does_not_start_and_a_jail_that_is_slow_to(box):
     """The jail is ended when it can be."""
     box.behave("case \"$1 $name\" in start\\ *-egressd) echo 'egressd: no' >&2; exit 1;;"
                " start\\ *-jail) until [ -e \"$FAKE/refused\" ]; do sleep 0.01; done;;"
-               " kill\\ *-jail) [ -e \"$FAKE/waits.$name\" ] || : >\"$FAKE/refused\";; esac")
+               " kill\\ *-jail) [ -e \"$FAKE/refused\" ] || { : >\"$FAKE/refused\"; echo no >&2; exit 1; };; esac")
     err = box.refused("run", "x")
     assert "the proxy did not start" in err and "  | egressd: no" in err
     assert box.verbs().count("kill KILL jail") >= 2
