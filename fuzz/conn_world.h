@@ -4,7 +4,8 @@
  * caged, for it writes its corpus: tests/proxy/uncaged.c is linked in.
  *
  * A script is a row of steps, two bytes each: what to do, and how much. Bytes to send follow their
- * step; in a client's, byte 1 stands for the origin's authority.
+ * step; in a client's, byte 1 stands for the origin's authority by address and byte 2 for that by name,
+ * unless the step is CLIENT_SENDS.
  */
 #ifndef FUZZ_CONN_WORLD_H
 #define FUZZ_CONN_WORLD_H
@@ -39,14 +40,18 @@ enum step {
 	ORIGIN_ENDS,
 	CLIENT_RESETS,
 	ORIGIN_RESETS,
-	JUMP, /* of the clock, by so many seconds */
-	LOOK, /* until egressd has done what it was asked before */
+	JUMP,          /* of the clock, by so many seconds */
+	LOOK,          /* until egressd has done what it was asked before */
+	CLIENT_FLOODS, /* by so many blocks, while nobody reads at the other end: bulk, and back-pressure */
+	ORIGIN_FLOODS,
+	CLIENT_SENDS, /* bytes as they are, as a ClientHello has them */
+	STEPS,
 };
 
 static struct world {
 	int listener, client, origin; /* the origin's listener; both ends of what goes through */
 	struct sockaddr_in proxy, target; /* where egressd and the origin listen */
-	char authority[32];               /* the origin's */
+	char authority[2][32];            /* the origin's, by address and by name */
 	struct config config;
 	pthread_t thread;
 	char list[64];
@@ -88,7 +93,7 @@ static inline void *serve(void *arg)
 {
 	struct acl *acl = NULL;
 	char text[80];
-	int len = snprintf(text, sizeof text, "%s\n", world.authority);
+	int len = snprintf(text, sizeof text, "%s\n%s\n", world.authority[0], world.authority[1]);
 	must(acl_parse(text, (size_t)len, NULL, NULL, &acl) == 0);
 	must(crew_run(&world.config, acl, 64, WORKERS) == 0);
 	return arg;
@@ -125,11 +130,15 @@ static inline void world_start(void)
 	fcntl(world.listener, F_SETFL, O_NONBLOCK);
 	close(bound(&world.proxy));
 	snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(world.proxy.sin_port));
-	snprintf(world.authority, sizeof world.authority, "127.0.0.1:%u",
+	snprintf(world.authority[0], sizeof world.authority[0], "127.0.0.1:%u",
+		 ntohs(world.target.sin_port));
+	snprintf(world.authority[1], sizeof world.authority[1], "localhost:%u",
 		 ntohs(world.target.sin_port));
 	snprintf(world.list, sizeof world.list, "/tmp/fuzz-conn-%d.txt", (int)getpid());
 	FILE *list = fopen(world.list, "w");
-	must(list != NULL && fprintf(list, "%s\n", world.authority) > 0 && fclose(list) == 0);
+	must(list != NULL &&
+	     fprintf(list, "%s\n%s\n", world.authority[0], world.authority[1]) > 0 &&
+	     fclose(list) == 0);
 	signal(SIGPIPE, SIG_IGN);
 	must(config_parse(11, (char **)argv, &world.config, why, sizeof why) == 0);
 	must(pthread_create(&world.thread, NULL, serve, NULL) == 0);
@@ -167,17 +176,31 @@ static inline void accept_origin(int patience_ms)
 
 static inline void say(int fd, const uint8_t *data, size_t len, bool expand)
 {
-	char text[256 * sizeof world.authority];
-	size_t n = 0, authority = strlen(world.authority);
-	for (size_t i = 0; i < len; i++)
-		if (expand && data[i] == 1) {
-			memcpy(text + n, world.authority, authority);
-			n += authority;
-		} else {
+	char text[256 * sizeof world.authority[0]];
+	size_t n = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (!expand || (data[i] != 1 && data[i] != 2)) {
 			text[n++] = (char)data[i];
+			continue;
 		}
+		const char *authority = world.authority[data[i] - 1];
+		memcpy(text + n, authority, strlen(authority));
+		n += strlen(authority);
+	}
 	if (fd >= 0)
 		send(fd, text, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+#define FLOOD_BLOCK   8192 /* 255 of them are more than both sockets and a channel hold */
+#define FLOOD_WAIT_MS 5    /* of a socket that is full, for egressd to read on */
+
+static inline void flood(int fd, unsigned blocks)
+{
+	static const char block[FLOOD_BLOCK];
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	while (fd >= 0 && blocks-- > 0 && poll(&p, 1, FLOOD_WAIT_MS) > 0 &&
+	       send(fd, block, sizeof block, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
 }
 
 /* Reads away what has come; true at the end of it. */
@@ -285,6 +308,10 @@ static inline size_t world_step(enum step step, unsigned much, const uint8_t *by
 	case ORIGIN_RESETS: leave(&world.origin, true); break;
 	case JUMP: atomic_fetch_add(&clock_jumped_s, much); break;
 	case LOOK: check_health(); break;
+	case CLIENT_SENDS: say(world.client, bytes, n, false); return n;
+	case CLIENT_FLOODS: flood(world.client, much); break;
+	case ORIGIN_FLOODS: flood(world.origin, much); break;
+	case STEPS: break;
 	}
 	return 0;
 }
