@@ -144,7 +144,7 @@ endef
 $(foreach part,acl egressd launcher docker,$(eval $(call compile,$(part))))
 
 # The images have a label that says what they were built from: the launcher builds others anew.
-APP_SOURCES     := $(sort Makefile docker/app.Dockerfile $(wildcard docker/*.[ch]))
+APP_SOURCES     := $(sort Makefile docker/app.Dockerfile docker/tui.json $(wildcard docker/*.[ch]))
 SIDECAR_SOURCES := $(sort Makefile docker/egressd.Dockerfile $(wildcard acl/*.[ch] egressd/*.[ch]))
 sources_hash = $(shell cat $(1) | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c 1-64)
 $(OBJ)/launcher/images.o: INC_launcher += -DIMAGES_APP_HASH='"$(call sources_hash,$(APP_SOURCES))"' \

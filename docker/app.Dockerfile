@@ -69,7 +69,9 @@ RUN make build/jail-init && strip build/jail-init
 FROM tools
 COPY --from=opencode /opencode /usr/local/bin/opencode
 COPY --from=init /src/build/jail-init /usr/local/lib/prisoncode/jail-init
-ENV LANG=C.UTF-8
+# No shell of the jail's waits for a program that has stopped itself: Ctrl-Z, which does so, is nobody's key.
+COPY docker/tui.json /usr/local/lib/prisoncode/tui.json
+ENV LANG=C.UTF-8 OPENCODE_TUI_CONFIG=/usr/local/lib/prisoncode/tui.json
 WORKDIR /workspace
 CMD ["opencode"]
 ARG PACKAGES=

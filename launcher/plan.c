@@ -190,6 +190,29 @@ static void add_init(const struct plan_facts *f, const struct plan *p, struct st
 	strv_add(args, "--");
 }
 
+/* It stops and continues what it runs. A file to read makes it none; of options only -c does. */
+static bool is_interactive_shell(const struct plan_facts *f)
+{
+	if (!f->bash)
+		return false;
+	for (char *const *arg = f->args; *arg != NULL; arg++)
+		if ((*arg)[0] != '-' || ((*arg)[1] != '-' && strchr(*arg, 'c') != NULL))
+			return false;
+	return true;
+}
+
+/* At a terminal Ctrl-Z stops a program, and no shell is there to continue it: it is not stopped. */
+static void add_program(const struct plan_facts *f, struct strv *args)
+{
+	if (f->tty && !is_interactive_shell(f)) {
+		strv_add(args, "env");
+		strv_add(args, "--ignore-signal=TSTP");
+	}
+	strv_add(args, f->bash ? "bash" : "opencode");
+	for (char *const *arg = f->args; *arg != NULL; arg++)
+		strv_add(args, *arg);
+}
+
 static void plan_jail(const struct plan_facts *f, struct plan *p)
 {
 	struct plan_container *c = &p->jail;
@@ -220,9 +243,7 @@ static void plan_jail(const struct plan_facts *f, struct plan *p)
 	add_jail_env(f, p, c);
 	if (!f->unrestricted)
 		add_init(f, p, &c->args);
-	strv_add(&c->args, f->bash ? "bash" : "opencode");
-	for (char *const *arg = f->args; *arg != NULL; arg++)
-		strv_add(&c->args, *arg);
+	add_program(f, &c->args);
 }
 
 void plan_make_networks(const char *session, const char *owner, struct net4 subnet, bool sidecar,

@@ -1,5 +1,6 @@
 """At a terminal: keys, colours, size, and the terminal afterwards, whatever the end was."""
 import fcntl
+import json
 import os
 import pty
 import re
@@ -12,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import docker, session_containers
+from conftest import docker, session_containers, wait_until
 
 CTRL_C, CTRL_P, CTRL_Q, CTRL_Z = b"\x03", b"\x10", b"\x11", b"\x1a"
 SLOW = 120  # seconds: opencode draws after five of its own CPU's
@@ -50,6 +51,12 @@ class Terminal:
         if ready:
             self.seen += os.read(self.master, 65536)
         return bool(ready)
+
+    def pause(self, seconds):
+        """What came before is seen then, and is no answer to what is typed next."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.read(left)
 
     def until(self, what, seconds=SLOW, start=0):
         """Reads until this is there (bytes, or a compiled pattern)."""
@@ -101,16 +108,16 @@ def test_a_shell_has_the_terminal(terminal):
     t.type(b"sleep 0.5; stty size\r")
     t.until(b"44 120")
     t.type(b"stty raw -echo; dd bs=1 count=2 2>/dev/null | od -An -tx1; stty sane; echo re''ady\r")
-    time.sleep(1)  # until dd reads; what comes too early is echoed, and read all the same
+    t.pause(1)  # until dd reads; what comes too early is echoed, and read all the same
     t.type(CTRL_P + CTRL_Q)
     t.until(b"10 11")
     t.until(b"ready")
     t.type(b"sleep 100\r")
-    time.sleep(0.5)
+    t.pause(0.5)
     t.type(CTRL_Z)
     t.until(b"Stopped")
     t.type(b"kill %1; cat\r")
-    time.sleep(0.5)
+    t.pause(0.5)
     before = len(t.seen)
     t.type(CTRL_C)
     t.until(re.compile(rb"[$#] "), start=before)  # an interrupt flushes what was typed ahead
@@ -121,6 +128,27 @@ def test_a_shell_has_the_terminal(terminal):
     assert t.restored()
 
 
+def press(t, key, what):
+    """Until this is drawn; a program that is not ready yet may not see a key."""
+    for _ in range(SLOW // 10):
+        before = len(t.seen)
+        t.type(key)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            t.read(0.2)
+            if re.search(what, t.seen[before:]):
+                return
+    raise AssertionError((key, what, t.seen[-2000:]))
+
+
+def open_commands(t):
+    press(t, CTRL_P, rb"Commands|Suggested|Switch")
+
+
+def close_dialog(t):
+    press(t, b"\x1b", rb"Ask anything")  # what it covered
+
+
 def test_opencodes_screen(terminal):
     """Drawn in colours and with the mouse, anew when the size changes; Ctrl-P is its own, Ctrl-Z does no
     harm, Ctrl-C ends it, and the terminal is as before."""
@@ -129,10 +157,11 @@ def test_opencodes_screen(terminal):
     t.until(re.compile(rb"\x1b\[[0-9;]*38;2;\d+"))  # a colour of 24 bits
     t.until(re.compile(rb"\x1b\[\?100[023]h"))  # the mouse
     t.until(re.compile(rb"commands|Ask anything", re.I))
-    before = len(t.seen)
-    t.type(CTRL_P)
-    t.until(re.compile(rb"Commands|Suggested|Switch"), start=before)
-    t.type(CTRL_Q + b"\x1b" + CTRL_Z)  # with Ctrl-P before it, docker's default to leave the jail alone
+    open_commands(t)
+    t.type(CTRL_Q)  # with Ctrl-P before it, docker's default to leave the jail alone
+    close_dialog(t)
+    t.type(CTRL_Z)
+    open_commands(t)
     before = len(t.seen)
     t.resize(45, 140)
     t.until(re.compile(rb"\x1b\[(3[1-9]|4[0-5]);\d+H"), start=before)  # a row that was not there before
@@ -146,6 +175,21 @@ def test_opencodes_screen(terminal):
     assert t.restored()
     for on, off in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?1003h", b"\x1b[?1003l"), (b"\x1b[?1000h", b"\x1b[?1000l")):
         assert t.seen.rfind(off) >= t.seen.rfind(on), off
+
+
+def test_ctrl_z_stops_nothing_that_nobody_could_continue(terminal, home):
+    """A run and a shell's one command have the terminal's own keys; Ctrl-C ends them after it."""
+    home.model.scripts["hang-ctrl-z"] = [{"hang": True}]
+    for args, started in ((["run", "script:hang-ctrl-z"],
+                           lambda: home.model.wait_for(lambda r: "script:hang-ctrl-z" in json.dumps(r))),
+                          (["--bash", "-c", "touch started; sleep 600"],
+                           lambda: wait_until((home.workspace / "started").exists, 30, "the shell runs"))):
+        t = terminal(*args)
+        started()
+        t.type(CTRL_Z)
+        t.pause(1)
+        t.type(CTRL_C)
+        assert t.end() == 130, args
 
 
 DRAW = "printf '\\033[?1049h\\033[?1000h\\033[?25l'; stty raw -echo; echo dra''wn; exec sleep 600"

@@ -212,6 +212,52 @@ static void test_first_program(void **state)
 	check_first_program(true, 0xac110001u, open);
 }
 
+#define ARGS(...)                                                                                  \
+	(char *const[])                                                                            \
+	{                                                                                          \
+		__VA_ARGS__, NULL                                                                  \
+	}
+
+/* Where only a shell could continue what Ctrl-Z stopped, and is none, nothing is stopped. */
+static void test_who_may_be_stopped(void **state)
+{
+	(void)state;
+	static char c[] = "-c", lc[] = "-lc", norc[] = "--norc", i[] = "-i", file[] = "build.sh",
+		    run[] = "run", nocolor[] = "--nocolor";
+	const struct {
+		bool bash, tty, ignores;
+		char *const *args;
+	} cases[] = {
+		{ false, true, true, ARGS(run) },
+		{ false, true, true, (char *const[]){ NULL } },
+		{ false, false, false, ARGS(run) },
+		{ true, true, false, (char *const[]){ NULL } },
+		{ true, true, false, ARGS(norc, i) },
+		{ true, true, false, ARGS(nocolor) },
+		{ true, true, true, ARGS(c, file) },
+		{ true, true, true, ARGS(norc, lc, file) },
+		{ true, true, true, ARGS(file) },
+		{ true, false, false, ARGS(c, file) },
+	};
+	for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
+		struct plan_facts f = facts();
+		struct plan p;
+		f.bash = cases[n].bash;
+		f.tty = cases[n].tty;
+		f.args = cases[n].args;
+		f.unrestricted = true;
+		plan_make(&f, &p);
+		const char *first = f.bash ? "bash" : "opencode";
+		const size_t before = cases[n].ignores ? 2 : 0;
+		if (cases[n].ignores) {
+			assert_string_equal(p.jail.args.v[0], "env");
+			assert_string_equal(p.jail.args.v[1], "--ignore-signal=TSTP");
+		}
+		assert_string_equal(p.jail.args.v[before], first);
+		plan_done(&p);
+	}
+}
+
 static const struct {
 	const char *errors;
 	const char *part;
@@ -313,6 +359,7 @@ int main(void)
 		cmocka_unit_test(test_sealed_in_every_mode),
 		cmocka_unit_test(test_arguments_are_behind_the_image),
 		cmocka_unit_test(test_first_program),
+		cmocka_unit_test(test_who_may_be_stopped),
 		cmocka_unit_test(test_explained),
 		cmocka_unit_test(test_missing_image),
 		cmocka_unit_test(test_info),
