@@ -104,10 +104,12 @@ static void turn(struct relay *r)
 	uv_run(&r->loop, UV_RUN_NOWAIT);
 }
 
-/* Read one chunk, turning the loop until it is there. 0: end of file, -1: reset. */
+/* Read one chunk, turning the loop until it is there. 0: end of file, -1: reset. By time and not by
+ * turns: TCP itself may hold a short text back until an acknowledgement that is delayed for 40 ms. */
 static ssize_t receive(struct relay *r, int fd, char *buf, size_t cap)
 {
-	for (int i = 0; i < 100000; i++) {
+	const uint64_t end_ns = uv_hrtime() + 10000000000u;
+	while (uv_hrtime() < end_ns) {
 		ssize_t n = read(fd, buf, cap);
 		if (n >= 0)
 			return n;
