@@ -421,6 +421,31 @@ llhttp_errno_t __wrap_llhttp_execute(llhttp_t *parser, const char *data, size_t 
 	return llhttp_does == LLHTTP_REFUSES ? HPE_INVALID_HEADER_TOKEN : HPE_OK;
 }
 
+/* The library's own files are built strict, too: what only a loose llhttp 8 takes is refused. */
+static void test_llhttp_is_strict(void **state)
+{
+	static const char *const loose[] = {
+		"GET /a\tb HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /a\fb HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /\xc3\xa9 HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost : h\r\n\r\n",
+		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\naXX0\r\n\r\n",
+	};
+	static const char strict[] =
+	    "POST /ab HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+	llhttp_settings_t settings;
+	llhttp_t parser;
+	(void)state;
+	llhttp_settings_init(&settings);
+	for (size_t i = 0; i < sizeof(loose) / sizeof(loose[0]); i++) {
+		llhttp_init(&parser, HTTP_REQUEST, &settings);
+		assert_int_not_equal(__real_llhttp_execute(&parser, loose[i], strlen(loose[i])),
+				     HPE_OK);
+	}
+	llhttp_init(&parser, HTTP_REQUEST, &settings);
+	assert_int_equal(__real_llhttp_execute(&parser, strict, strlen(strict)), HPE_OK);
+}
+
 /* A head that our own rules find good is refused when llhttp does not agree. */
 static void test_llhttp_has_a_say(void **state)
 {
@@ -825,14 +850,23 @@ static void test_reasons(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),         cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_scan_alone),       cmocka_unit_test(test_any_byte),
-		cmocka_unit_test(test_llhttp_has_a_say), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_field_limit),      cmocka_unit_test(test_error_names_target),
-		cmocka_unit_test(test_keep_alive),       cmocka_unit_test(test_framing),
-		cmocka_unit_test(test_methods),          cmocka_unit_test(test_websocket),
-		cmocka_unit_test(test_expect),           cmocka_unit_test(test_accept),
-		cmocka_unit_test(test_write_request),    cmocka_unit_test(test_write_response),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_scan_alone),
+		cmocka_unit_test(test_any_byte),
+		cmocka_unit_test(test_llhttp_is_strict),
+		cmocka_unit_test(test_llhttp_has_a_say),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_field_limit),
+		cmocka_unit_test(test_error_names_target),
+		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_framing),
+		cmocka_unit_test(test_methods),
+		cmocka_unit_test(test_websocket),
+		cmocka_unit_test(test_expect),
+		cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_write_request),
+		cmocka_unit_test(test_write_response),
 		cmocka_unit_test(test_reasons),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
