@@ -368,11 +368,20 @@ static void shed_request(struct conn *c)
 	request_free(rq);
 }
 
+/* Its last words are the client's, a TLS alert perhaps, and no reset may overtake them. */
+static void end_tunnel(struct conn *c, enum code why)
+{
+	conn_log_close(c, why);
+	c->line = LINE_NONE;
+	conn_linger(c, pipe_is_pending(&c->client) ? DEADLINE_IDLE : DEADLINE_LINGER);
+}
+
 /* What a step of the tunnel led to. */
 static void after_tunnel(struct conn *c, enum tunnel_step step, enum code why)
 {
 	switch (step) {
 	case TUNNEL_FAILED: conn_fail(c, why, 0, NULL); return;
+	case TUNNEL_ENDED: end_tunnel(c, why); return;
 	case TUNNEL_CHECKED:
 		c->state = CONN_LOG;
 		conn_arm(c, DEADLINE_NONE);

@@ -58,7 +58,7 @@ void guard_client_ended(struct guard *guard);
 
 /*
  * The server said its last byte. A raw tunnel opens, and relays that end as any other: true. False: the
- * server ended before it took part in a handshake, and with it the tunnel.
+ * server ended before it took part in a handshake, and with it the tunnel: nothing goes up any more.
  */
 bool guard_server_ended(struct guard *guard);
 

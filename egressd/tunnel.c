@@ -113,6 +113,10 @@ static enum tunnel_step on_upstream(struct tunnel *t, ssize_t n, const char *dat
 {
 	if (n == UV_EOF && guard_server_ended(t->guard))
 		return advance(t, ret_code); /* the end is read again then, and passed on */
+	if (n == UV_EOF) {
+		*ret_code = CODE_UPSTREAM_CLOSED;
+		return TUNNEL_ENDED;
+	}
 	if (n < 0)
 		return fail(CODE_UPSTREAM_CLOSED, ret_code);
 	if (guard_server(t->guard, data, (size_t)n) != 0)

@@ -18,6 +18,8 @@ struct tunnel {
 enum tunnel_step {
 	TUNNEL_GOES_ON = 0,
 	TUNNEL_CHECKED, /* once: have the allow line written, then call tunnel_open_upstream() */
+	TUNNEL_ENDED,   /* the server did, before its handshake began: *ret_code; the client may
+			 * not have all yet that it said */
 	TUNNEL_FAILED,  /* *ret_code says why */
 };
 

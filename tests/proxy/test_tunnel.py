@@ -864,6 +864,34 @@ def test_everything_passes_after_a_server_hello(tls):
     one.up.wait_received(b"hello and more")
 
 
+@pytest.mark.parametrize("said, more", [(b"", b""), (ALERT, b""), (RETRY, b""), (ALERT, hello("other.test"))],
+                         ids=["nothing", "an alert", "a retry", "an alert, another hello waits"])
+def test_server_ends_before_the_handshake(tls, said, more):
+    """What it said, why it refuses perhaps, reaches the client, and its end as an end: no reset overtakes it."""
+    told = threading.Event()
+
+    def handler(conn):
+        conn.read(5 + int.from_bytes(conn.read(5)[3:5], "big") - 5)
+        assert told.wait(20)
+        conn.send(said)
+        conn.half_close()
+        conn.read_all()
+
+    one = tls(handler)
+    first = hello("allowed.test")
+    client = one.tunnel(first=first)
+    one.up.wait_received(first)
+    client.send(more)
+    told.set()
+    while data := client.sock.recv(65536):  # a reset would raise
+        client.buffer += data
+    assert client.buffer == said
+    client.send(b"\x15\x03\x03\x00\x02\x01\x00")  # read away
+    one.closed(code="upstream-closed", bytes_up=len(first), bytes_down=len(said))
+    one.up.wait_ended()
+    assert one.up.received == first
+
+
 # ---- raw tunnels
 
 @pytest.mark.parametrize("data", [SSH, b"\x00" * 9, b"x", b"GET / HTTP/1.1\r\n\r\n", ALERT,
