@@ -255,10 +255,16 @@ class Egressd:
         self.process.send_signal(number)
 
     def reload(self, entries):
-        """A new list by SIGHUP; returns when it is in force (or refused)."""
+        """
+        A new list by SIGHUP; returns when it is in force (or refused). egressd stands still from before the
+        list changes until it has the signal: else the change may lead to a reload of its own before.
+        """
         before = len(self.audit(action="reload"))
+        self.kill(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self.write_list(entries)
         self.kill(signal.SIGHUP)
+        self.kill(signal.SIGCONT)
         return self.wait_audit(count=before + 1, action="reload")
 
     def stop(self, number=signal.SIGTERM):
