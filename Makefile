@@ -160,6 +160,7 @@ $(OBJ)/llhttp/%.o: $(LLHTTP_DIR)/%.c
 WRAP_test_acl_alloc := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 WRAP_ALLOC := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 WRAP_test_egressd_hosts := $(WRAP_ALLOC)
+WRAP_test_egressd_decide := -Wl,--wrap=uv_interface_addresses
 WRAP_test_egressd_http  := -Wl,--wrap=llhttp_execute
 WRAP_test_egressd_dns   := $(WRAP_ALLOC),--wrap=uv_now,--wrap=resolv_parse
 define unit # part, libs

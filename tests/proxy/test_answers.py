@@ -327,10 +327,10 @@ def test_draining_follows_the_rules(egressd, dns, origin):
     """A connection that is there already hears 503 when the proxy ends."""
     up = origin(sink)
     dns.add("allowed.test", A(up.host))
-    proxy = egressd(f"allowed.test:{up.port}\n{up.host}\n", "--hint", "HINT %s")
-    alive, _ = proxy.tunnel(f"allowed.test:{up.port}", first=b"x")
+    proxy = egressd(f"allowed.test:{up.port}\n{up.host}\n", "--hint", "HINT %s", workers=1)
     client = proxy.connect()
-    client.send("CONNECT allowed.test:1 HTTP/1.1\r\n")
+    client.send("CONNECT allowed.test:1 HTTP/1.1\r\n")  # read before what comes now is answered
+    alive, _ = proxy.tunnel(f"allowed.test:{up.port}", first=b"x")
     up.wait_received(b"x")
     proxy.kill(signal.SIGTERM)
     while True:  # until it accepts no more

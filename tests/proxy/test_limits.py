@@ -232,10 +232,12 @@ def test_least_time_of_a_try_at_a_resolver(egressd):
             server.behave("allowed.test", silent=True)
         proxy = egressd("allowed.test", "--dns-timeout", "1",
                         *[word for server in servers for word in ("--dns", server.address)], use_dns=None)
+        begin = time.monotonic()
         assert proxy.tunnel("allowed.test:443")[1].code == "dns-timeout"
         times = sorted(q.time for server in servers for q in server.queries if q.qtype == "A")
     assert len(times) >= 3
-    assert all(b - a > limits.LIMIT_DNS_TRY_MIN_MS / 1000 - 0.02 for a, b in zip(times, times[1:]))
+    # Each since the beginning, not since the one before: that may have been late to arrive.
+    assert all(at - begin > i * limits.LIMIT_DNS_TRY_MIN_MS / 1000 - 0.005 for i, at in enumerate(times))
 
 
 def test_reload_waits_for_quiet(egressd):

@@ -847,21 +847,51 @@ def test_early_data_passes_before_the_server_speaks(tls):
     client.half_close()
 
 
+SERVER_HELLO = b"\x16\x03\x03" + (4 + 34).to_bytes(2, "big") + b"\x02\x00\x00\x22\x03\x03" + bytes(32)
+
+
 def test_everything_passes_after_a_server_hello(tls):
     """Without a retry the tunnel is relayed unread from the server's first message on."""
-    server_hello = b"\x16\x03\x03" + (4 + 34).to_bytes(2, "big") + b"\x02\x00\x00\x22\x03\x03" + bytes(32)
-
     def handler(conn):
         conn.read(5 + int.from_bytes(conn.read(5)[3:5], "big") - 5)
-        conn.send(server_hello)
+        conn.send(SERVER_HELLO)
         conn.read_all()
 
     one = tls(handler)
     first = hello("allowed.test")
     client = one.tunnel(first=first)
-    assert client.read(len(server_hello)) == server_hello
+    assert client.read(len(SERVER_HELLO)) == SERVER_HELLO
     client.send(b"\x16\x03\x03\x00\x05hello and more")
     one.up.wait_received(b"hello and more")
+
+
+def test_what_waits_for_the_server_is_bounded(tls):
+    """While the server is silent no more is read than a hello may have; then nothing of it is lost."""
+    go, rest = threading.Event(), []
+
+    def handler(conn):
+        conn.read(5 + int.from_bytes(conn.read(5)[3:5], "big") - 5)
+        assert go.wait(20)
+        conn.send(SERVER_HELLO)
+        rest.append(len(conn.sock.recv(1 << 20)))
+        while rest[-1] > 0:
+            rest.append(len(conn.sock.recv(1 << 20)))
+
+    one = tls(handler)
+    first, record = hello("allowed.test"), b"\x16\x03\x03\x40\x00" + bytes(1 << 14)
+    client = one.tunnel(first=first)
+    one.up.wait_received(first)
+    client.sock.settimeout(0.5)
+    flood, sent = memoryview(record * 2000), 0  # 32 MiB: far more than sockets hold for who does not read
+    with pytest.raises(TimeoutError):
+        while sent < len(flood):
+            sent += client.sock.send(flood[sent:sent + (1 << 16)])
+    client.sock.settimeout(20)
+    go.set()
+    assert client.read(len(SERVER_HELLO)) == SERVER_HELLO
+    client.half_close()
+    one.closed(code="done", bytes_up=len(first) + sent)
+    assert sum(rest) == sent
 
 
 @pytest.mark.parametrize("said, more", [(b"", b""), (ALERT, b""), (RETRY, b""), (ALERT, hello("other.test"))],

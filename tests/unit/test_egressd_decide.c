@@ -365,6 +365,42 @@ static void test_interfaces(void **state)
 	decide_self_free(self);
 }
 
+static bool no_interfaces;
+
+int __real_uv_interface_addresses(uv_interface_address_t **addresses, int *count);
+int __wrap_uv_interface_addresses(uv_interface_address_t **addresses, int *count);
+
+int __wrap_uv_interface_addresses(uv_interface_address_t **addresses, int *count)
+{
+	return no_interfaces ? UV_EMFILE : __real_uv_interface_addresses(addresses, count);
+}
+
+/* When nobody can say which addresses are ours, every one with a listener's port may be. */
+static void test_unknown_interfaces(void **state)
+{
+	struct decide_listener any[] = { { addr("0.0.0.0"), 3128 } };
+	const struct acl_addr far = addr("203.0.113.9");
+	struct decide_self *self;
+	struct vetted v;
+	(void)state;
+	no_interfaces = true;
+	assert_int_equal(decide_self_new(NULL, 0, any, 1, &self), 0);
+	decide_literal(self, &far, 3128, &v);
+	check("before they were ever read", &v, "", CODE_SELF, "203.0.113.9");
+	decide_literal(self, &far, 3127, &v);
+	assert_int_equal(v.count, 1);
+	no_interfaces = false;
+	decide_self_refresh(self, 3128);
+	decide_literal(self, &far, 3128, &v);
+	assert_int_equal(v.count, 1);
+	no_interfaces = true;
+	decide_self_refresh(self, 3128);
+	decide_literal(self, &far, 3128, &v);
+	check("what was read before may have changed", &v, "", CODE_SELF, "203.0.113.9");
+	no_interfaces = false;
+	decide_self_free(self);
+}
+
 static void test_order_of_reasons(void **state)
 {
 	struct decide_listener listener[] = { { addr("10.0.0.1"), 443 } };
@@ -409,9 +445,13 @@ static void test_order_of_reasons(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_target),     cmocka_unit_test(test_vet_special),
-		cmocka_unit_test(test_never),      cmocka_unit_test(test_listeners),
-		cmocka_unit_test(test_interfaces), cmocka_unit_test(test_order_of_reasons),
+		cmocka_unit_test(test_target),
+		cmocka_unit_test(test_vet_special),
+		cmocka_unit_test(test_never),
+		cmocka_unit_test(test_listeners),
+		cmocka_unit_test(test_interfaces),
+		cmocka_unit_test(test_unknown_interfaces),
+		cmocka_unit_test(test_order_of_reasons),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,6 +150,34 @@ static void test_add_lines(void **state)
 	}
 }
 
+/* Each %s of a hint stands for the line; nothing else in it means anything. */
+static void test_hint_marks(void **state)
+{
+	static const struct {
+		const char *hint, *want;
+	} cases[] = {
+		{ "%s", ". x.test" },
+		{ "add %s, or ask for %s!", ". add x.test, or ask for x.test!" },
+		{ "%d %% %", ". %d %% %" },
+		{ "no mark", ". no mark" },
+		{ "", "list" },
+	};
+	struct acl_host h = host("x.test");
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct reply reply = {
+			.code = CODE_NOT_LISTED, .host = &h, .port = 443, .hint = cases[i].hint
+		};
+		cJSON *body = cJSON_Parse(body_of(answer(&reply)));
+		const char *message =
+		    cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "message"));
+		assert_non_null(message);
+		assert_string_equal(message + strlen(message) - strlen(cases[i].want),
+				    cases[i].want);
+		cJSON_Delete(body);
+	}
+}
+
 /* Every code that answers: members in order, the table's words, one Proxy-Status. */
 static void test_every_code(void **state)
 {
@@ -320,6 +348,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_example),
 		cmocka_unit_test(test_add_lines),
+		cmocka_unit_test(test_hint_marks),
 		cmocka_unit_test(test_every_code),
 		cmocka_unit_test(test_plain_has_the_same_message),
 		cmocka_unit_test(test_heads),
