@@ -102,6 +102,7 @@ def test_dropped_address_is_named(egressd, dns):
     _, answer = proxy.tunnel("lan.test:443")
     check_head(answer, 403, answer.reason, "destination_ip_prohibited")
     assert answer.json["add"] == "192.168.7.9" and "192.168.7.9" in answer.json["message"]
+    assert proxy.audit(action="deny", code="special-address")[0]["address"] == "192.168.7.9"
     _, answer = proxy.tunnel("lan.test:8443")
     assert answer.json["add"] == "192.168.7.9:8443"
     _, answer = proxy.tunnel("meta.test:443")

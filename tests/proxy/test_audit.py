@@ -3,10 +3,13 @@ import json
 import os
 import resource
 import signal
+import socket
+import time
 
 import jsonschema
 import pytest
 
+import limits
 from conftest import check_line, free_port
 from dnsserver import A
 from origins import HttpOrigin, sink
@@ -45,6 +48,29 @@ def test_one_line_a_request(egressd, dns, origin, loopback):
         proxy.wait_audit(action=action, code=code)
     assert {line["session"] for line in proxy.audit()} == {"s-1"}
     assert [line["action"] for line in proxy.audit()][0] == "start"
+
+
+def test_times_of_an_allow(egressd, dns, origin, loopback):
+    """dns_ms is the lookup's, connect_ms the dial's: here that of a second address, after the first one's head start."""
+    up = origin(sink)
+    with socket.socket() as silent, socket.socket() as first, socket.socket() as second:
+        silent.bind((loopback(), up.port))
+        silent.listen(0)
+        for sock in (first, second):  # now its queue is full: no SYN is answered
+            sock.setblocking(False)
+            sock.connect_ex(silent.getsockname())
+        dns.add("allowed.test", A(silent.getsockname()[0]), A(up.host), delay=0.1)
+        proxy = egressd([f"allowed.test:{up.port}", up.host, silent.getsockname()[0]], workers=1)
+        begin = time.monotonic()
+        client, answer = proxy.tunnel(f"allowed.test:{up.port}")
+        took = (time.monotonic() - begin) * 1000
+    assert answer.status == 200
+    allow = proxy.wait_audit(action="allow")
+    assert allow["address"] == up.host
+    assert 90 <= allow["dns_ms"] and limits.LIMIT_DIAL_STAGGER_MS - 10 <= allow["connect_ms"]
+    assert allow["dns_ms"] + allow["connect_ms"] <= took + 10
+    client.close()
+    assert proxy.wait_audit(action="close")["duration_ms"] >= allow["dns_ms"] + allow["connect_ms"] - 10
 
 
 def test_the_line_comes_before_its_effect(egressd, dns, origin):

@@ -105,6 +105,19 @@ def test_ids_of_channels_made_in_the_cage(watched):
     assert "ids: rand" not in watched.ids()
 
 
+@pytest.mark.parametrize("text, why", [("search allowed.test\n", "names none"), (None, "cannot be read")])
+def test_a_resolv_conf_without_a_resolver_is_told(watched, text, why):
+    """The resolvers of before go on being asked."""
+    if text is None:
+        watched.resolv.unlink()
+    else:
+        watched.resolv.write_text(text)
+    watched.kill(signal.SIGHUP)
+    watched.wait_audit(action="reload", code="reloaded")
+    watched.wait_stderr(rf"egressd: dns: no resolver: resolv\.conf {why}")
+    assert watched.tunnel("allowed.test:443")[1].status in (502, 504)
+
+
 def test_the_same_resolvers_need_no_new_channel(watched):
     drawn = watched.ids()
     watched.kill(signal.SIGHUP)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -638,6 +639,32 @@ def test_requests_in_flight_finish_in_a_drain(egressd, dns, origin):
     up.connections[0].send(b"more")
     assert client.read(4) == b"more"
     assert client.ended()
+    assert proxy.process.wait(20) == 0
+
+
+def test_an_answer_in_a_drain_says_that_it_is_the_last(egressd, dns, origin):
+    """Who would have kept its connection is told before it is closed."""
+    go = threading.Event()
+
+    def handler(conn):
+        conn.read_until(b"\r\n\r\n")
+        assert go.wait(20)
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        conn.read_all()
+
+    up = origin(Origin, handler)
+    dns.add("allowed.test", A(up.host))
+    proxy = egressd([f"allowed.test:{up.port}", up.host])
+    client = proxy.connect()
+    client.send(f"GET http://allowed.test:{up.port}/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    up.wait_received(b"\r\n\r\n")
+    proxy.kill(signal.SIGTERM)
+    wait_refused(proxy)
+    go.set()
+    answer = client.read_answer()
+    assert (answer.status, answer.body, answer.field("Connection")) == (200, b"ok", "close")
+    assert client.ended()
+    client.close()
     assert proxy.process.wait(20) == 0
 
 

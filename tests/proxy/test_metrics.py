@@ -10,6 +10,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import limits
 from client import Client
 from conftest import EGRESSD, ROOT, free_port
 from dnsserver import A
@@ -117,8 +118,45 @@ def test_counts_are_the_log_s(measured, dns, origin, workers):
         assert now["lookup_failures_total", "dns-nxdomain"] == 1 and now["pins",] == 3
 
 
-def test_hosts_file_and_list(measured, tmp_path):
-    proxy = measured(["a.test", "b.test", ".c.test"])
+def test_who_had_the_answer(measured, dns):
+    """One asks and the others wait with it; when no lookup more may begin, nobody is asked."""
+    proxy = measured([".names.test"], "--dns-timeout", "300", "--drain-timeout", "0", workers=1)
+    dns.behave("*.names.test", hold=True)
+
+    def ask(name):
+        client = proxy.connect()
+        return client.send(f"CONNECT {name}.names.test:443 HTTP/1.1\r\n\r\n")
+
+    for _ in range(3):
+        ask("same")
+    now = wait_value(proxy, ("lookups_total", "shared"), 2)
+    assert now["lookups_total", "dns"] == 1 and now["lookups_total", "none"] == 0
+    for i in range(limits.LIMIT_LOOKUPS - 1):
+        ask(f"n{i}")
+    wait_value(proxy, ("lookups_total", "dns"), limits.LIMIT_LOOKUPS)
+    for i in range(2):
+        assert ask(f"more{i}").read_answer("CONNECT").code == "overload"
+    now = scrape(proxy)
+    assert now["lookups_total", "none"] == 2 and now["lookups_total", "shared"] == 2
+    assert now["lookups_total", "dns"] == now["pins",] == limits.LIMIT_LOOKUPS
+    assert now["lookups_total", "pin"] == now["lookups_total", "hosts"] == 0
+
+
+def test_the_hosts_file_had_the_answer(measured):
+    with open("/etc/hosts", encoding="utf-8") as file:
+        known = any("localhost" in line.split("#")[0].split()[1:] for line in file)
+    if not known:
+        pytest.skip("this machine's hosts file does not know localhost")
+    proxy = measured(["localhost:4711"], workers=1)
+    for _ in range(2):  # the second by the pin of the first
+        assert proxy.get("http://localhost:4711/").code == "special-address"
+    now = scrape(proxy)
+    assert (now["lookups_total", "hosts"], now["lookups_total", "pin"], now["lookups_total", "dns"]) == (1, 1, 0)
+
+
+def test_list(measured):
+    proxy = measured(["a.test", "b.test", ".c.test"], "--max-connections", "40")
+    assert scrape(proxy)["connections_max",] == 40
     now = scrape(proxy)
     assert now["list_entries",] == 3 and now["reloads_total", "reloaded"] == 0
     proxy.reload("a.test")

@@ -669,7 +669,7 @@ def test_address_with_a_listed_name(tls):
 def test_address_with_an_unlisted_name(tls):
     one = tls()
     client = one.tunnel(first=hello("other.test"), target=f"{one.up.host}:443")
-    refused(one, client, "sni-mismatch")
+    assert refused(one, client, "sni-mismatch")["sni"] == "other.test"
 
 
 def test_address_with_a_name_listed_for_another_port(tls):

@@ -131,7 +131,7 @@ static void test_add_lines(void **state)
 				       .method = adds[i].method,
 				       .dropped = adds[i].dropped != NULL ? &d.addr : NULL,
 				       .hint = "Run --allow %s" };
-		cJSON *body = cJSON_Parse(body_of(answer(&reply)));
+		cJSON *body = cJSON_ParseWithOpts(body_of(answer(&reply)), NULL, true);
 		assert_non_null(body);
 		const cJSON *add = cJSON_GetObjectItemCaseSensitive(body, "add");
 		const char *message =
@@ -168,7 +168,7 @@ static void test_hint_marks(void **state)
 		struct reply reply = {
 			.code = CODE_NOT_LISTED, .host = &h, .port = 443, .hint = cases[i].hint
 		};
-		cJSON *body = cJSON_Parse(body_of(answer(&reply)));
+		cJSON *body = cJSON_ParseWithOpts(body_of(answer(&reply)), NULL, true);
 		const char *message =
 		    cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "message"));
 		assert_non_null(message);
@@ -197,7 +197,7 @@ static void test_every_code(void **state)
 			 "HTTP/1.1 %u %s\r\nProxy-Status: egressd; error=%s\r\n", row->status,
 			 row->reason, row->proxy_error);
 		assert_memory_equal(got, line, strlen(line));
-		cJSON *body = cJSON_Parse(body_of(got));
+		cJSON *body = cJSON_ParseWithOpts(body_of(got), NULL, true);
 		assert_non_null(body);
 		unsigned n = 0;
 		for (const cJSON *m = body->child; m != NULL; m = m->next, n++)
@@ -219,7 +219,7 @@ static void test_plain_has_the_same_message(void **state)
 	struct reply reply = {
 		.code = CODE_PORT, .host = &h, .port = 22, .hint = HINT, .minor = 1
 	};
-	cJSON *body = cJSON_Parse(body_of(answer(&reply)));
+	cJSON *body = cJSON_ParseWithOpts(body_of(answer(&reply)), NULL, true);
 	assert_non_null(body);
 	char want[512];
 	snprintf(want, sizeof(want), "%s\n", cJSON_GetObjectItem(body, "message")->valuestring);
@@ -273,7 +273,7 @@ static void test_other_statuses(void **state)
 		char *got = answer(&reply);
 		assert_memory_equal(got, statuses[i].line, strlen(statuses[i].line));
 		assert_int_equal(strstr(got, "\r\nAllow: ") != NULL, statuses[i].status == 405);
-		cJSON *body = cJSON_Parse(body_of(got));
+		cJSON *body = cJSON_ParseWithOpts(body_of(got), NULL, true);
 		assert_non_null(body);
 		assert_string_equal(cJSON_GetObjectItem(body, "message")->valuestring,
 				    "request refused: TRACE is not relayed");
@@ -319,7 +319,7 @@ static void test_bounds(void **state)
 		size_t quoted_len = (size_t)(strstr(quoted, "\",\"error\"") - quoted);
 		assert_true(quoted_len <= LIMIT_REPLY_QUOTED);
 		longest = quoted_len > longest ? quoted_len : longest;
-		cJSON *body = cJSON_Parse(text);
+		cJSON *body = cJSON_ParseWithOpts(text, NULL, true);
 		assert_non_null(body);
 		assert_true(strlen(cJSON_GetObjectItem(body, "message")->valuestring) <
 			    LIMIT_REPLY_MESSAGE + 8);
