@@ -18,6 +18,7 @@ TESTS = {  # file -> (unit tests, proxy tests)
     "egressd/hello.c": (["test_egressd_hello"], ["tests/proxy/test_tunnel.py"]),
     "egressd/guard.c": (["test_egressd_guard"], ["tests/proxy/test_tunnel.py"]),
     "egressd/limits.h": (["test_egressd_http", "test_egressd_http_body", "test_egressd_exchange"], HTTP),
+    "egressd/audit_sink.c": (["test_egressd_audit"], ["tests/proxy/test_audit.py"]),
     "egressd/decide.c": (["test_egressd_decide"], ["tests/proxy/test_connect_policy.py"]),
     "egressd/reply.c": (["test_egressd_reply"], ["tests/proxy/test_answers.py"]),
     "egressd/json.c": (["test_egressd_json", "test_egressd_audit"], ["tests/proxy/test_audit.py"]),
@@ -272,6 +273,7 @@ MUTANTS = [
     ("decide: unknown interfaces are nobody's", "egressd/decide.c", "!self->local_known || is_loopback", "is_loopback"),
     ("decide: what was read of interfaces stays true", "egressd/decide.c", "\tself->local_known = false;\n\tif (uv_interface", "\tif (uv_interface"),
     ("reply: the first mark of a hint only", "egressd/reply.c", "\t\tp = mark + 2;\n\t}", "\t\tadd_str(t, mark + 2);\n\t\treturn;\n\t}"),
+    ("sink: half a line in a new file", "egressd/audit_sink.c", "\t\ta->torn_done = line_start(a->torn, a->torn_done);", "\t\t;"),
     # ---- what the other files of proxy tests are there for
     *((f"{file}: {name}", source, old, new, [], [f"tests/proxy/test_{file}.py"]) for file, name, source, old, new in [
         ("clients", "any name in a hello", "egressd/conn.c", "\t\treturn sni->len == target.host.len &&\n", "\t\treturn sni->len > 0 ||\n"),
@@ -303,6 +305,14 @@ MUTANTS = [
         ("dns", "one try by TCP", "egressd/dns_channel.c", "status == ARES_ETIMEOUT && may_ask_again(q)", "false && may_ask_again(q)"),
         ("tunnel", "a server that ends early resets", "egressd/tunnel.c", "\tif (n == UV_EOF) {", "\tif (false) {"),
         ("tunnel", "a server that ends fails a raw tunnel", "egressd/tunnel.c", "n == UV_EOF && guard_server_ended(t->guard)", "false"),
+        ("answers", "a dropped address is not logged", "egressd/conn_log.c", "code == CODE_SPECIAL_ADDRESS && rq->vetted.dropped.family != 0)", "code == CODE_COUNT && rq->vetted.dropped.family != 0)"),
+        ("tunnel", "a refused name is not logged", "egressd/conn_log.c", "\t\te.sni = sni;\n\tconst struct request *rq", "\t\t;\n\tconst struct request *rq"),
+        ("audit", "no time of the dial", "egressd/conn_log.c", "\te.connect_ms = c->request->connect_ms;", "\te.connect_ms = 0;"),
+        ("life", "no last word in a drain", "egressd/conn.c", "\treturn c->worker->state != WORKER_SERVE ||\n", "\treturn false ||\n"),
+        ("libraries", "trouble of resolvers is not told", "egressd/crew.c", "\thold_meeting(crew, fresh);\n\tsay_dns_trouble(crew);", "\thold_meeting(crew, fresh);\n\t(void)say_dns_trouble;"),
+        ("libraries", "/dev/urandom out of reach", "egressd/cage_linux.c", "\tallow_path(ruleset, \"/dev/urandom\", READ);", "\t;"),
+        ("libraries", "a loose llhttp", READ, "#error \"llhttp", "#warning \"llhttp"),
+        ("metrics", "shared lookups are not counted", "egressd/metrics.c", "\"{source=\\\"shared\\\"}\", m->lookups_shared);", "\"{source=\\\"shared\\\"}\", 0);"),
         ("connect_policy", "any port", TARGET, "\tif (acl_port_parse(text + 1, len - 1, ret) != 0)\n\t\treturn refuse(ret_why, \"the port is not a number from 1 to 65535\");\n", "\tif (acl_port_parse(text + 1, len - 1, ret) != 0)\n\t\t*ret = 443;\n"),
     ]),
 ]
