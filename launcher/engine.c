@@ -169,7 +169,8 @@ void engine_network_remove(const char *name, struct strv *ret)
 void engine_inspect_end(const char *name, struct strv *ret)
 {
 	ADD(ret, "docker", "container", "inspect", "--format",
-	    "{{.State.Running}} {{.State.OOMKilled}} {{.State.ExitCode}} {{.State.StartedAt}}",
+	    "{{.State.Running}} {{.State.OOMKilled}} {{.State.ExitCode}} {{.State.StartedAt}} "
+	    "{{.State.Error}}",
 	    name);
 }
 
@@ -356,6 +357,8 @@ bool engine_parse_end(const char *text, struct engine_end *ret)
 		.oom_killed = strcmp(oom, "true") == 0,
 		/* a container that never ran has the zero time of Go */
 		.started = strncmp(started, "0001-", 5) != 0,
+		.stopped_early = strstr(text, "cannot start a stopped process") != NULL ||
+				 strstr(text, "cannot start a container that has stopped") != NULL,
 		.status = (int)status,
 	};
 	return true;

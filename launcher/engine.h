@@ -66,8 +66,9 @@ void engine_context(struct strv *ret);
 
 /* How a container ended, from engine_inspect_end()'s output. False when it says nothing. */
 struct engine_end {
-	bool started; /* it ran at all */
-	bool running; /* and still does */
+	bool started;       /* it ran at all */
+	bool running;       /* and still does */
+	bool stopped_early; /* something ended it before its first program began */
 	bool oom_killed;
 	int status;
 };

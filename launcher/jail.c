@@ -1,4 +1,5 @@
 /* jail.c - see session_internal.h: the jail while it runs. */
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,13 @@ static const char *signal_name(int signal)
 	}
 }
 
+static void end_jail(struct session *s, int signal)
+{
+	s->pass_on = signal;
+	if (signal != SIGINT && !uv_is_active((uv_handle_t *)&s->timer))
+		uv_timer_start(&s->timer, session_on_timer, ESCALATE_MS, ESCALATE_MS / 2);
+}
+
 /*
  * A signal that we got is the jail's, and goes there by name: the older docker client with a
  * terminal dies of SIGINT and leaves the container running. Asked to end, the jail has 10 s; the
@@ -96,9 +104,7 @@ static void on_jail_signal(void *arg, int signal)
 		return;
 	if (signal == SIGINT && ++s->interrupts >= 3)
 		signal = SIGKILL;
-	s->pass_on = signal;
-	if (signal != SIGINT && !uv_is_active((uv_handle_t *)&s->timer))
-		uv_timer_start(&s->timer, session_on_timer, ESCALATE_MS, ESCALATE_MS / 2);
+	end_jail(s, signal);
 }
 
 static void pass_signal_on(struct session *s)
@@ -145,7 +151,7 @@ static void follow_sidecar(struct session *s)
 		session_say(s, "the proxy has ended (status %d): the jail has no way out any more",
 			    s->sidecar.proc.status);
 	else
-		s->pass_on = SIGKILL;
+		end_jail(s, SIGKILL);
 }
 
 /* One turn while the jail runs: signals, a jail that does not end, a sidecar that did. */
@@ -223,6 +229,32 @@ static bool was_not_sealed(struct session *s, struct fail *why)
 	return true;
 }
 
+/* Is our output a pipe from which nobody reads any more? */
+static bool is_output_unread(const struct session *s)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	return !s->start->tty && poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+/*
+ * docker's client failed, and not because the jail did: it could not write what the jail prints, or
+ * was killed. 'prisoncode ... | head -1' ends as any program does that is not read to its end.
+ */
+static int client_failed(struct session *s, bool running, int *ret_status, struct fail *why)
+{
+	if (is_output_unread(s)) {
+		*ret_status = 128 + SIGPIPE;
+		return 0;
+	}
+	if (running)
+		return fail_set(why, "the connection to the jail was lost (docker's reason, if it "
+				     "gave one, is above); the jail is removed");
+	return fail_set(why,
+			"docker's client failed (status %d): what the jail printed may not have "
+			"arrived whole",
+			*ret_status);
+}
+
 /*
  * The exit status is opencode's own. docker's client gives it, but also has statuses of its own, so
  * any other than 0 is asked for again.
@@ -252,10 +284,15 @@ int jail_status(struct session *s, int *ret_status, struct fail *why)
 		return -1;
 	if (!known)
 		return 0;
+	if (!end.started && (s->runner.signal != 0 || (end.stopped_early && s->start->tty))) {
+		/* Ours, or a key: docker's client hands keys on before the first program runs. */
+		*ret_status = 128 + (s->runner.signal != 0 ? s->runner.signal : SIGINT);
+		return 0;
+	}
 	if (!end.started)
 		return fail_set(why, "the jail did not start (docker's reason is above)");
-	if (end.running)
-		return fail_set(why, "the connection to the jail was lost; it is removed");
+	if (end.running || (end.status == 0 && s->runner.signal == 0))
+		return client_failed(s, end.running, ret_status, why);
 	*ret_status = end.status;
 	if (end.oom_killed)
 		session_say(s, "the jail ran out of memory (limit %s): PRISONCODE_MEMORY raises it",

@@ -39,6 +39,13 @@ static void on_signal(uv_signal_t *handle, int signal)
 		uv_timer_start(&r->patience, on_patience, PATIENCE_MS, 1000);
 }
 
+/* Under nohup(1) a terminal that is closed ends nothing. */
+static bool is_ignored_hangup(int signal)
+{
+	struct sigaction now;
+	return signal == SIGHUP && sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 int runner_init(struct runner *r, struct fail *why)
 {
 	*r = (struct runner){ .keep_fd = -1 };
@@ -57,7 +64,8 @@ int runner_init(struct runner *r, struct fail *why)
 	for (int i = 0; i < RUNNER_SIGNALS; i++) {
 		uv_signal_init(&r->loop, &r->handles[i]);
 		r->handles[i].data = r;
-		uv_signal_start(&r->handles[i], on_signal, signals[i]);
+		if (!is_ignored_hangup(signals[i]))
+			uv_signal_start(&r->handles[i], on_signal, signals[i]);
 		uv_unref((uv_handle_t *)&r->handles[i]);
 	}
 	return 0;

@@ -163,6 +163,17 @@ static void warn_expiring(const char *auth)
 	free(text);
 }
 
+/* opencode prints an address that looks like one of this machine's. */
+static void warn_server(const struct options *options)
+{
+	const char *first = options->args_count > 0 ? options->args[0] : "";
+	if (!options->bash && (strcmp(first, "serve") == 0 || strcmp(first, "web") == 0))
+		fprintf(stderr,
+			"prisoncode: warning: nothing outside the jail can reach the server of "
+			"'%s'\n",
+			first);
+}
+
 /* Each place is a mount of its own; those of a usual project are a dozen. */
 static int protect_places(struct workspace *w, struct fail *why)
 {
@@ -206,6 +217,7 @@ int start_check(const struct options *options, struct start *ret, struct fail *w
 		fprintf(stderr, "prisoncode: %s\n", note);
 	}
 	warn_expiring(ret->paths.auth);
+	warn_server(options);
 	ret->tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 	if (!ret->tty && !options->bash && options->args_count == 0)
 		fputs("prisoncode: warning: opencode's screen needs a terminal; for pipes use "

@@ -9,6 +9,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,8 @@ def docker(*args, check=True, **more):
 
 
 def pytest_sessionstart(session):
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup's; what we start has it as usual
+        signal.signal(signal.SIGHUP, lambda *_: None)
     try:
         done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=30)
         answers = done.returncode == 0

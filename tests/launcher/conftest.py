@@ -17,6 +17,8 @@ DEADLINE = 20  # seconds; nothing here takes more than a few hundred millisecond
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup's; what we start has it as usual
+        signal.signal(signal.SIGHUP, lambda *_: None)
     config.addinivalue_line("markers", "slow: many sessions, or long ones (make slow, which make check runs)")
 
 
@@ -94,8 +96,8 @@ class Box:
         return p
 
     def run(self, *args, input=None, **more):
-        stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
-        p = self.popen(*args, stdin=stdin, **more)
+        more.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
+        p = self.popen(*args, **more)
         out, err = p.communicate(input, timeout=DEADLINE)
         assert p.returncode != 99 and "Sanitizer" not in err, err
         self.settle()

@@ -213,6 +213,12 @@ def test_no_terminal_warns_but_runs(box):
     assert "needs a terminal" not in box.run("run", "x").stderr
 
 
+def test_a_server_in_the_jail_is_out_of_reach(box):
+    for command in ("serve", "web"):
+        assert "nothing outside the jail can reach the server of '%s'" % command in box.run(command, "--port", "1").stderr
+    assert "can reach" not in box.run("run", "serve").stderr + box.run("--bash", "serve").stderr
+
+
 @pytest.mark.parametrize("said,phrase", [
     ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
      "the Docker daemon does not answer"),

@@ -222,6 +222,55 @@ def test_jail_that_never_ran_is_our_failure(box):
     assert_nothing_left(box)
 
 
+def test_interrupted_before_the_jails_first_program(box):
+    """Docker's client fails then, with words of its own; the status is the signal's all the same."""
+    box.behave("jail='kill -INT $PPID; echo cannot start a stopped process >&2; exit 1'\n"
+               "case \"$1 $2\" in 'container inspect') echo 'false false 128 0001-01-01T00:00:00Z'; exit 0;; esac")
+    r = box.run("run", "x")
+    assert r.returncode == 130 and "did not start" not in r.stderr
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize("words", ["cannot start a stopped process: unknown",
+                                   "OCI runtime start failed: cannot start a container that has stopped: unknown"])
+def test_ctrl_c_before_the_jails_first_program(box, words):
+    """Docker's client has the terminal by then: the key goes to the container, and no signal to us."""
+    inspect = "case \"$1 $2\" in 'container inspect') echo 'false false 128 0001-01-01T00:00:00Z %s'; exit 0;; esac"
+    master, slave = pty.openpty()
+    for error, status in ((words, 130), ("no such file", 1)):
+        box.behave("jail='echo %s >&2; exit 1'\n" % error + inspect % error)
+        assert box.run("run", "x", stdin=slave, stdout=slave).returncode == status
+    box.behave("jail='exit 1'\n" + inspect % words)
+    assert "the jail did not start" in box.refused("run", "x")  # nobody typed anything
+    os.close(master)
+    os.close(slave)
+
+
+@pytest.mark.parametrize("state,phrase", [("false false 0", "may not have arrived whole"),
+                                          ("true false 0", "the connection to the jail was lost")])
+def test_a_client_that_failed_is_no_success(box, state, phrase):
+    """A disk that is full: docker's client says so and fails, the jail knows nothing of it."""
+    box.behave("jail='echo write /dev/stdout: no space left on device >&2; exit 1'\n"
+               "case \"$1 $2\" in 'container inspect') echo '%s 2026-01-01T00:00:00Z'; exit 0;; esac" % state)
+    with open("/dev/full", "w") as full:
+        r = box.run("run", "x", stdout=full)
+    assert r.returncode == 1 and phrase in r.stderr.splitlines()[-1]
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize("running", ["true", "false"])
+def test_output_that_nobody_reads_to_its_end(box, running):
+    """prisoncode ... | head -1"""
+    box.behave("jail='exit 1'\n"
+               "case \"$1 $2\" in 'container inspect') echo '%s false 0 2026-01-01T00:00:00Z'; exit 0;; esac" % running)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w") as unread:
+        r = box.run("run", "x", stdout=unread)
+    assert r.returncode == 128 + signal.SIGPIPE and "lost" not in r.stderr and "failed" not in r.stderr
+    assert_nothing_left(box)
+
+
 def test_out_of_memory_is_named(box):
     box.behave("jail='exit 137'\n"
                "case \"$1 $2\" in 'container inspect') echo 'false true 137 2026-01-01T00:00:00Z'; exit 0;; esac")
@@ -597,6 +646,28 @@ def test_signal_goes_to_the_jail(box, sig, status):
     assert p.returncode == status
     assert box.verbs().count("kill %s jail" % sig) == 1
     assert_nothing_left(box)
+
+
+def test_a_hangup_is_nothing_under_nohup(box):
+    os.mkfifo(box.fake / "go")
+    box.behave("jail=': >\"$FAKE/here\"; read x <\"$FAKE/go\"; exit 0'")
+    p = box.popen("run", "x", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for((box.fake / "here").exists, "the jail")
+    p.send_signal(signal.SIGHUP)
+    box.let_go()
+    p.communicate(timeout=20)
+    assert p.returncode == 0 and "kill HUP jail" not in box.verbs()
+    assert_nothing_left(box)
+
+
+@pytest.mark.slow
+def test_an_engine_that_does_not_kill_is_not_waited_for(box):
+    """The sidecar ends without a word: the jail, which waits for it, is to be killed."""
+    box.behave("jail='exec sleep 600'\nawait_go() { :; }\n"
+               "case \"$1 $*\" in start*-egressd) echo boom >&2; exit 3;; kill*-jail) exit 1;; esac")
+    r = box.run("run", "x")
+    assert r.returncode == 1 and "the proxy did not start" in r.stderr.splitlines()[-1]
+    assert box.verbs().count("kill KILL jail") > 1
 
 
 def test_third_interrupt_insists(box):
