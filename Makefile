@@ -214,7 +214,7 @@ WRAP_fuzz_conn := -pthread $(UNCAGE)
 $(OUT)/fuzz-conn: $(OBJ)/proxy/uncaged.o
 
 .PHONY: help test unit mutants pytest-proxy load pytest-launcher pytest-jail slow fuzz-replay check lint check-includes sanitize \
-        fuzz fuzz-all e2e test-roots bench bench-acl demo build install uninstall clean
+        fuzz fuzz-all e2e test-roots bench bench-profile bench-acl demo build install uninstall clean
 
 unit: $(UNIT_TESTS)
 	@set -e; for t in $(UNIT_TESTS); do echo "== $$t"; $$t; done
@@ -426,6 +426,10 @@ $(BENCH_TOOLS): $(OUT)/bench/%: tests/bench/%.c tests/bench/common.c tests/bench
 bench: $(OUT)/egressd $(BENCH_TOOLS)
 	@tests/install-deps bench
 	$(PYTHON) -B tests/bench/bench.py $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+## bench-profile: what a tunnel costs, by system call and by part; uses what is there of strace, perf, valgrind
+bench-profile: $(OUT)/egressd $(BENCH_TOOLS) $(UNCAGED)
+	$(PYTHON) -B tests/bench/profile.py $(BENCH_ARGS)
 
 ## demo: installs what is missing, builds, and shows the main job
 demo:

@@ -128,7 +128,7 @@ def enter_namespace():
         if os.geteuid() != 0:
             sys.exit("bench: needs root, for a network namespace and for proxies that leave root")
         os.execvp("unshare", ["unshare", "--net", "--mount", sys.executable, "-B",
-                              os.path.abspath(__file__)] + sys.argv[1:])
+                              os.path.abspath(sys.argv[0])] + sys.argv[1:])
     run = lambda *argv: subprocess.run(argv, check=True)
     run("ip", "link", "set", "lo", "up")
     run("ip", "address", "add", "20.0.0.1/24", "dev", "lo")
