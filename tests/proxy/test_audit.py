@@ -188,7 +188,9 @@ BAD_LINES = [
     {**GOOD, "lost": 0}, {**GOOD, "status": 200}, {**GOOD, "session": ""},
     *({name: value for name, value in GOOD.items() if name != gone} for gone in
       ("time", "id", "action", "code", "client", "rule")),
-    {**GOOD, "action": "close", "code": "done"}, {**GOOD, "action": "allow", "code": "listed"}, {**GOOD, "action": "fail"},
+    {**GOOD, "action": "close", "code": "done"}, {**GOOD, "action": "allow", "code": "listed"},
+    *({**GOOD, "action": "fail", "rule": {"line": 1, "entry": "evil.test"}, "code": code}
+      for code in ("not-listed", "overload", "draining", "internal", "limit")),  # egressd refused: deny
 ]
 BROKEN_LINES = [
     b"", b"{", b"[]", b"null", b'{"action":"stop"}x', json.dumps(GOOD).encode()[:-1], json.dumps(GOOD).encode() + b"\r",
