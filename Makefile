@@ -271,7 +271,7 @@ kills: all
 	KILLS=$(KILLS) $(PYTEST) tests/proxy/kills.py
 	KILLS=$(KILLS) $(PYTEST) tests/launcher/kills.py
 
-## kills-engine: the launcher and a private engine, KILLS / 10 and KILLS / 20 times
+## kills-engine: the launcher KILLS / 10 times, egressd and a private engine KILLS / 20 times each
 .PHONY: kills-engine
 kills-engine: all
 	@tests/install-deps check
@@ -318,6 +318,7 @@ check:
 	@$(MAKE) --no-print-directory tsan
 	@$(MAKE) --no-print-directory fuzz-all SECONDS=5
 	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory kills-engine KILLS=40
 	@echo "check: everything passed"
 
 ## sanitize: unit, fuzz replay, proxy and launcher tests under ASan and UBSan

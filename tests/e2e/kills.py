@@ -1,4 +1,5 @@
-"""Kills (make kills) with the real engine: the launcher KILLS / 10 times, the engine KILLS / 20 times.
+"""Kills (make kills-engine) with the real engine: the launcher KILLS / 10 times, egressd and the engine
+KILLS / 20 times each.
 
 Whenever it happens, the next session starts, and what is left of the killed one goes: containers,
 networks, staged files, processes. KILLS_SEED repeats a run.
@@ -15,6 +16,7 @@ from conftest import docker, left_behind, wait_until
 
 KILLS = int(os.environ.get("KILLS", "200"))
 SPAN_S = 2.0  # of a start; later the jail runs
+EGRESSD_SPAN_S = 0.2  # the same, of egressd's life: at once, or when the jail is looking or runs
 
 
 @pytest.fixture
@@ -61,6 +63,45 @@ def test_the_launcher_killed_at_random_moments(home, choose):
                 pass
         next_session_is_well(home, turn)
         process.communicate(timeout=60)
+    wait_until(lambda: everything(home) == before, 30, "networks and processes are gone")
+
+
+def egressd_pid(home):
+    """Of the session that is just starting, once it runs; asking the engine would take longer than its start."""
+    sessions = {path.name.encode() for path in home.staged()}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as words:
+                program, *rest = words.read().split(b"\0")
+        except OSError:
+            continue
+        if program.endswith(b"egressd") and sessions & set(rest):
+            return int(pid)
+    return None
+
+
+def test_egressd_killed_at_random_moments(home, choose):
+    """Before it serves that is no session; later the way out is closed, and the session ends as it would."""
+    before = everything(home)
+    closed = 0
+    for turn in range(max(1, KILLS // 20)):
+        (home.workspace / "go").unlink(missing_ok=True)
+        process = home.start("--bash", "-c", "while [ ! -e go ]; do sleep 0.05; done; "
+                             f"curl -s -m 5 http://{home.model_entry}/hello || echo closed")
+        end = time.monotonic() + 60
+        while (pid := egressd_pid(home)) is None:  # without a pause: it serves after some milliseconds
+            assert time.monotonic() < end, "egressd runs"
+        delay = max(0, choose.uniform(-EGRESSD_SPAN_S / 4, EGRESSD_SPAN_S))
+        time.sleep(delay)
+        os.kill(pid, signal.SIGKILL)
+        home.write("go", "")
+        out, err = process.communicate(timeout=60)
+        said = [line for line in err.splitlines() if line.startswith("prisoncode: ")]
+        assert out == "closed\n" or (out == "" and process.returncode == 1 and said), (process.returncode, out, err)
+        closed += out == "closed\n"
+        print(f"turn {turn}: after {delay:.3f} s: {process.returncode}, {out.strip() or said[-1]}")
+        next_session_is_well(home, turn)
+    print(f"{closed} of them when the jail ran")
     wait_until(lambda: everything(home) == before, 30, "networks and processes are gone")
 
 
