@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #include "limits.h"
@@ -133,9 +134,18 @@ static void test_a_paused_listener_leaves_clients_in_the_queue(void **state)
 	run_until_accepted(f, 8);
 }
 
-/* The limit is set to what is open: the next descriptor would be one too many. */
+/*
+ * The limit is set to what is open: the next descriptor would be one too many. Valgrind (tests/valgrind
+ * says that it is there) keeps that limit itself: it accepts, closes the client and reports EMFILE, so that
+ * nobody is left to be accepted later.
+ */
 static rlim_t use_up_descriptors(void)
 {
+	if (getenv("UNDER_VALGRIND") != NULL) {
+		print_message(
+		    "skipped: valgrind closes the clients that a limit should leave waiting\n");
+		skip();
+	}
 	struct rlimit files;
 	int next = dup(0);
 	assert_true(next >= 0);
