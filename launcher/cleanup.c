@@ -15,7 +15,7 @@ static bool is_gone(const struct step *removal)
 	       strstr(errors, "No such network") != NULL || strstr(errors, "not found") != NULL;
 }
 
-/* Removes networks, both at once, and again one by one: an engine may take a moment to let go. */
+/* Removes networks, both at once. */
 static bool remove_networks(struct runner *runner, const char *session)
 {
 	static const char *const kinds[] = { "net", "out" };
@@ -27,10 +27,6 @@ static bool remove_networks(struct runner *runner, const char *session)
 	}
 	runner_run(runner, steps, 2);
 	for (int i = 0; i < 2; i++) {
-		if (!is_gone(&steps[i])) {
-			proc_done(&steps[i].proc);
-			runner_run(runner, &steps[i], 1);
-		}
 		gone = is_gone(&steps[i]) && gone;
 		step_done(&steps[i]);
 	}
@@ -63,10 +59,14 @@ static bool remove_all(struct runner *runner, const char *session)
 bool cleanup_engine(struct runner *runner, const char *session)
 {
 	/*
-	 * An engine that is just being started again refuses the first removals and does the others.
-	 * Who cleans has the session's lock, so that the next start may already have passed it by.
+	 * An engine may take a moment to let go of a network, and one that is just being started again
+	 * refuses the first removals and does the others. Who cleans has the session's lock, so that the
+	 * next start may already have passed it by.
 	 */
-	return remove_all(runner, session) || remove_all(runner, session);
+	for (int round = 0; round < 3; round++)
+		if (remove_all(runner, session))
+			return true;
+	return false;
 }
 
 /* A session's name, as rundir_new_id() makes them: it comes back to us from the engine's labels. */
@@ -102,15 +102,13 @@ static void list_orphans(struct runner *runner, const char *run, const struct st
 	}
 }
 
-bool cleanup_orphans(struct runner *runner, const char *run, const char *self)
+bool cleanup_orphans(struct runner *runner, const char *run, const struct strv *known)
 {
-	struct strv known = { 0 }, orphans = { 0 };
+	struct strv orphans = { 0 };
 	bool gone = true;
-	strv_add(&known, self);
-	list_orphans(runner, run, &known, &orphans);
+	list_orphans(runner, run, known, &orphans);
 	for (size_t i = 0; i < orphans.n; i++)
 		gone = cleanup_engine(runner, orphans.v[i]) && gone;
-	strv_done(&known);
 	strv_done(&orphans);
 	return gone;
 }
@@ -118,27 +116,21 @@ bool cleanup_orphans(struct runner *runner, const char *run, const char *self)
 bool cleanup_stale(struct runner *runner, const char *run)
 {
 	struct rundir *dirs = NULL;
-	struct strv ids = { 0 }, orphans = { 0 };
+	struct strv ids = { 0 };
 	struct fail why = { "" };
 	if (rundir_take_stale(run, &dirs, &ids, &why) != 0)
 		return false; /* whoever makes a session's folder there next fails too, and says why */
-	bool found = ids.n > 0;
-	if (found)
-		list_orphans(runner, run, &ids, &orphans);
-	bool gone = true;
+	bool found = ids.n > 0, gone = !found || cleanup_orphans(runner, run, &ids);
 	for (size_t i = 0; i < ids.n; i++) {
 		bool clean = cleanup_engine(runner, ids.v[i]);
 		cleanup_rundir(&dirs[i], clean);
 		gone = gone && clean;
 	}
-	for (size_t i = 0; i < orphans.n; i++)
-		gone = cleanup_engine(runner, orphans.v[i]) && gone;
 	if (!gone)
 		fprintf(stderr, "prisoncode: warning: docker did not remove everything of earlier "
 				"sessions; the next start tries again\n");
 	free(dirs);
 	strv_done(&ids);
-	strv_done(&orphans);
 	return found;
 }
 

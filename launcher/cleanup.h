@@ -10,8 +10,8 @@
 
 /*
  * Removes a session's containers (jail first; the sidecar is asked to end, so that its last lines are
- * in the log) and networks, by name. What is not there is fine; what could not be removed is tried once
- * more. True when nothing is left.
+ * in the log) and networks, by name. What is not there is fine; what could not be removed is tried again.
+ * True when nothing is left.
  */
 bool cleanup_engine(struct runner *runner, const char *session);
 
@@ -23,11 +23,11 @@ bool cleanup_engine(struct runner *runner, const char *session);
 bool cleanup_stale(struct runner *runner, const char *run);
 
 /*
- * Removes what the engine has of sessions that nobody runs, self excepted: whose lock the caller has. For a
- * moment after cleanup_stale(): the engine goes on making what a killed client asked for, and what it had
- * not made yet was not there to be removed. False when something is still there.
+ * Removes what the engine has of sessions that nobody runs, the known ones excepted: whose locks the caller
+ * has. Also for a moment after cleanup_stale(): the engine goes on making what a killed client asked for, and
+ * what it had not made yet was not there to be removed. False when something is still there.
  */
-bool cleanup_orphans(struct runner *runner, const char *run, const char *self);
+bool cleanup_orphans(struct runner *runner, const char *run, const struct strv *known);
 
 /* Gives up a session's folder; kept, without its secrets, when the engine still holds things. */
 void cleanup_rundir(struct rundir *dir, bool engine_clean);

@@ -62,6 +62,7 @@ static void detach(void)
 static void clean(const char *run, const char *id, struct rundir *dir, bool all)
 {
 	struct runner runner;
+	struct strv known = { 0 };
 	struct fail why = { "" };
 	rundir_empty(dir);
 	if (runner_init(&runner, &why) != 0) {
@@ -70,8 +71,10 @@ static void clean(const char *run, const char *id, struct rundir *dir, bool all)
 	}
 	runner.cleaning = true;
 	bool gone = cleanup_engine(&runner, id);
+	strv_add(&known, id);
 	if (all)
-		gone = cleanup_orphans(&runner, run, id) && gone;
+		gone = cleanup_orphans(&runner, run, &known) && gone;
+	strv_done(&known);
 	runner_done(&runner);
 	cleanup_rundir(dir, gone);
 }
