@@ -543,6 +543,20 @@ def test_denied(box):
     assert "no session of this directory" in box.refused("--denied", cwd=box.root)
 
 
+def test_denied_is_safe_for_a_terminal(box):
+    """Whatever the log says: who has taken over egressd writes it."""
+    bad = "\x1b\r\x07\x7f\x9b\u202e"
+    text = "a\x1b[2J\n\r\x07\x7f\x9b31m\u202e"
+    box.run("run", "x")
+    lines = [json.dumps({**json.loads(DENIED), member: text}, separators=(",", ":"), ensure_ascii=escaped)
+             for member in ("host", "code", "time", "method") for escaped in (True, False)]
+    box.audits()[0].write_text("\n".join(lines) + "\n")
+    table, said = box.run("--denied").stdout, box.run("--denied", "--json").stdout
+    assert "  a?[2J??????31m??? " in table and "x.test" in table
+    assert not set(table + said) & set(bad), table + said
+    assert len(table.splitlines()) == 1 + len(json.loads(said)) == 5, table
+
+
 def test_denied_follows(box):
     box.run("run", "x")
     p = box.popen("--denied", "-f", "--json")

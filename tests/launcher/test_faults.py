@@ -26,7 +26,7 @@ def assert_engine_empty(box):
 
 
 @pytest.mark.parametrize("free", [0, 4, 8, 12, 20, 40])
-def test_full_disk(box, free):
+def test_full_disk_while_files_are_staged(box, free):
     """A disk with so many KiB left takes some of the staged files, and not all."""
     (box.dot / "run").mkdir()
     (box.config / "plugin.js").write_text("x" * 40000)

@@ -183,6 +183,18 @@ def test_another_port_gets_another_connection(egressd, dns, origin):
     assert [len(up.requests), len(other.requests)] == [2, 1]
 
 
+def test_another_client_gets_another_connection(egressd, dns, origin):
+    """Though the first one's is kept, and goes there."""
+    up = origin(HttpOrigin)
+    dns.add("allowed.test", A(up.host))
+    proxy = egressd(f"allowed.test:{up.port}\n{up.host}\n", workers=1)
+    clients = [proxy.connect(), proxy.connect()]
+    for client in clients + clients:
+        client.send(f"GET http://allowed.test:{up.port}/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.read_answer().status == 200
+    assert len(up.connections) == len(clients)
+
+
 def test_byte_by_byte(web):
     site = web()
     client = site.proxy.connect()
