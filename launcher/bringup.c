@@ -122,10 +122,10 @@ static int choose_subnet(struct session *s, unsigned attempt, struct fail *why)
 			     "overlap all that are known to prisoncode");
 }
 
-/* In a rootless Docker the user is called 0; podman keeps the numbers. */
+/* In a rootless Docker the user is called 0. */
 static bool runs_as_root(const struct session *s)
 {
-	return s->engine.rootless && s->engine.kind != ENGINE_PODMAN;
+	return s->engine.rootless;
 }
 
 /* Is it this machine itself that runs the containers, and no virtual one? */
@@ -160,7 +160,6 @@ static void make_plan(struct session *s)
 		.env_names = &start->env_names,
 		.subnet = s->subnet,
 		.never = &s->never,
-		.podman = s->engine.kind == ENGINE_PODMAN,
 		.no_ipv6 = s->no_ipv6,
 		.plain_dns = is_engine_here(s) && hostdns_is_plain(),
 		.host_gateway = s->bridge.proc.status == 0,
@@ -209,7 +208,6 @@ static void start_networks(struct session *s)
 {
 	plan_done(&s->plan);
 	plan_make_networks(s->id, s->owner, s->subnet, session_has_sidecar(s), &s->plan);
-	s->plan.podman = s->engine.kind == ENGINE_PODMAN;
 	s->making[MAKE_OUT].what = "create the outward network";
 	engine_network_create(&s->plan, &s->plan.networks[0], &s->making[MAKE_OUT].argv);
 	if (session_has_sidecar(s)) {
@@ -457,10 +455,6 @@ int bringup_finish(struct session *s, struct fail *why)
 	bringup_hear(s);
 	if (check_signal(s, why) != 0 || check_engine(s, why) != 0)
 		return -1;
-	if (s->engine.kind == ENGINE_PODMAN) {
-		runner_wait(&s->runner, s->making, MAKE_COUNT);
-		begin_again(s); /* in its own words */
-	}
 	if (images_ensure(&s->runner, &s->images, session_has_sidecar(s), s->start, why) != 0)
 		return -1;
 	unsigned uid = runs_as_root(s) ? 0 : (unsigned)getuid();

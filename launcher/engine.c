@@ -27,11 +27,8 @@ void engine_network_create(const struct plan *plan, const struct plan_network *n
 	char subnet[NET4_TEXT];
 	net4_format(net->subnet, subnet);
 	ADD(ret, "docker", "network", "create", "--driver", "bridge", "--subnet", subnet);
-	if (!plan->podman) /* which has no IPv6 unless asked for, and other options */
-		strv_add(ret, "--ipv6=false");
-	if (net->jail && plan->podman) {
-		strv_add(ret, "--internal");
-	} else if (net->jail) {
+	strv_add(ret, "--ipv6=false");
+	if (net->jail) {
 		/*
 		 * internal alone leaves the bridge an address of the host, at which every service on
 		 * 0.0.0.0 answers. inhibit_ipv4 takes it away on all engines; the gateway mode does
@@ -39,7 +36,7 @@ void engine_network_create(const struct plan *plan, const struct plan_network *n
 		 */
 		ADD(ret, "--internal", "-o", "com.docker.network.bridge.inhibit_ipv4=true", "-o",
 		    "com.docker.network.bridge.gateway_mode_ipv4=isolated");
-	} else if (!plan->podman) {
+	} else {
 		ADD(ret, "-o", "com.docker.network.bridge.enable_icc=false");
 	}
 	add_labels(plan, ret);
@@ -93,8 +90,6 @@ void engine_create(const struct plan *plan, const struct plan_container *c, stru
 	ADD(ret, "--log-driver", "none");
 	ADD(ret, "--user", c->user, "--read-only", "--cap-drop", "ALL", "--security-opt",
 	    "no-new-privileges", "--security-opt", "label=disable");
-	if (plan->podman) /* else the workspace's owner would be root in there */
-		ADD(ret, "--userns", "keep-id");
 	if (c->interactive)
 		strv_add(ret, "--interactive");
 	if (c->tty)
@@ -112,7 +107,7 @@ void engine_create(const struct plan *plan, const struct plan_container *c, stru
 	 * 0.3 s; a container with a broken option in its resolv.conf gets none. Engines that repair the
 	 * option start theirs, as without it.
 	 */
-	if (c->no_resolver && !plan->podman)
+	if (c->no_resolver)
 		ADD(ret, "--dns-option", "ndots:none");
 	add_each(ret, "--sysctl", &c->sysctls);
 	add_each(ret, "--add-host", &c->hosts);
@@ -223,25 +218,12 @@ static void parse_memory(const cJSON *item, struct engine_facts *ret)
 		ret->memory_bytes = (uint64_t)item->valuedouble;
 }
 
-/* podman's own way to describe itself. */
-static void parse_podman(const cJSON *root, const cJSON *host, struct engine_facts *ret)
+/* podman's own way to describe itself; no jail runs on it. */
+static void parse_podman(const cJSON *root, struct engine_facts *ret)
 {
-	const cJSON *security = cJSON_GetObjectItemCaseSensitive(host, "security");
-	const cJSON *controllers = cJSON_GetObjectItemCaseSensitive(host, "cgroupControllers");
 	ret->kind = ENGINE_PODMAN;
-	ret->rootless = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(security, "rootless"));
-	parse_memory(cJSON_GetObjectItemCaseSensitive(host, "memTotal"), ret);
-	snprintf(ret->os, sizeof(ret->os), "%s", text_of(host, "os"));
 	snprintf(ret->version, sizeof(ret->version), "%s",
 		 text_of(cJSON_GetObjectItemCaseSensitive(root, "version"), "Version"));
-	if (!cJSON_IsArray(controllers))
-		return;
-	ret->memory_limit = ret->pids_limit = false;
-	for (const cJSON *c = controllers->child; c != NULL; c = c->next) {
-		const char *name = cJSON_GetStringValue(c);
-		ret->memory_limit = ret->memory_limit || (name && strcmp(name, "memory") == 0);
-		ret->pids_limit = ret->pids_limit || (name && strcmp(name, "pids") == 0);
-	}
 }
 
 static void parse_docker(const cJSON *root, struct engine_facts *ret)
@@ -272,7 +254,7 @@ void engine_parse_info(const char *text, size_t len, struct engine_facts *ret)
 	const cJSON *host = cJSON_GetObjectItemCaseSensitive(root, "host");
 	ret->known = cJSON_IsObject(root);
 	if (cJSON_IsObject(host))
-		parse_podman(root, host, ret);
+		parse_podman(root, ret);
 	else if (ret->known)
 		parse_docker(root, ret);
 	cJSON_Delete(root);
@@ -310,10 +292,13 @@ int engine_refuse(const struct engine_facts *facts, const char *host, struct fai
 		return fail_set(why, "Docker from the snap store does not see ~/.prisoncode, whose "
 				     "name begins with a dot: install Docker Engine from the "
 				     "distribution or from docker.com in its place");
-	if (facts->kind == ENGINE_PODMAN && !facts->rootless)
-		return fail_set(why, "podman run by root gives the host an address on every "
-				     "network, which the jail could reach: use rootless podman, or "
-				     "Docker");
+	if (facts->kind == ENGINE_PODMAN)
+		return fail_set(
+		    why,
+		    "podman %s gives every network's bridge an address, which the jail "
+		    "could reach: install Docker Engine (rootless, if you like) and let "
+		    "'docker' be its client",
+		    facts->version);
 	if (facts->kind == ENGINE_DOCKER && facts->version[0] >= '0' && facts->version[0] <= '9' &&
 	    strtod(facts->version, NULL) < 20.099)
 		return fail_set(why, "Docker Engine %s is too old: install 20.10 or later",

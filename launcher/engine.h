@@ -50,10 +50,10 @@ void engine_parse_info(const char *text, size_t len, struct engine_facts *ret);
 
 /*
  * Engines that cannot run a jail: on another machine, which does not see this one's files; Docker of
- * the snap store, which does not see folders with a dot in their name; rootful podman, whose internal
- * networks give the host an address; older than 20.10; not for Linux containers. host: where the
- * engine is (DOCKER_HOST or the context's), NULL: where docker's client finds it by itself. 0, or -1
- * with why.
+ * the snap store, which does not see folders with a dot in their name; podman, whose internal networks
+ * have an address of its own side (4.3 and 5.4, rootless too, were tried: jail-init finds it); older
+ * than 20.10; not for Linux containers. host: where the engine is (DOCKER_HOST or the context's), NULL:
+ * where docker's client finds it by itself. 0, or -1 with why.
  */
 int engine_refuse(const struct engine_facts *facts, const char *host, struct fail *why);
 

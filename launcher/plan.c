@@ -259,7 +259,6 @@ void plan_make_networks(const char *session, const char *owner, struct net4 subn
 void plan_make(const struct plan_facts *facts, struct plan *ret)
 {
 	plan_make_networks(facts->session, facts->owner, facts->subnet, !facts->unrestricted, ret);
-	ret->podman = facts->podman;
 	if (ret->has_sidecar)
 		plan_sidecar(facts, ret);
 	plan_jail(facts, ret);

@@ -47,7 +47,6 @@ struct plan_facts {
 	const struct strv *env_names; /* of the user's environment, passed on as they are */
 	struct net4 subnet;           /* a /28 */
 	const struct strv *never;     /* ranges that the sidecar must not dial */
-	bool podman;                  /* which takes other words */
 	bool no_ipv6;                 /* the engine's kernel has none */
 	bool host_gateway;            /* the engine knows host-gateway */
 	bool plain_dns;        /* containers can ask this machine's resolvers by themselves */
@@ -82,7 +81,6 @@ struct plan_network {
 
 struct plan {
 	char *session, *owner;
-	bool podman;
 	struct plan_network networks[2]; /* the way out, then the jail's */
 	size_t networks_count;
 	bool has_sidecar;
