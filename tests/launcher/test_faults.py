@@ -94,8 +94,11 @@ def test_engine_that_dies_during_the_start(box, verb):
 @pytest.mark.parametrize("verb,what", [("network connect", "connect the sidecar"), ("start *-egressd", "start the sidecar")])
 def test_engine_that_dies_while_it_is_asked(box, verb, what):
     """What docker says of a connection that was cut names no cause: what to do is added."""
-    box.behave("""case "$*" in %s*) : >"$FAKE/dead"; echo 'error during connect: Post "http://x/v1.41/y": EOF' >&2; exit 1;; esac
-[ ! -e "$FAKE/dead" ] || { %s; }""" % (verb.replace(" ", "\\ "), GONE))
+    box.behave("""case "$*" in %s*)
+	until [ -e "$FAKE/made" ]; do sleep 0.01; done # the jail, which is made meanwhile
+	: >"$FAKE/dead"; echo 'error during connect: Post "http://x/v1.41/y": EOF' >&2; exit 1;; esac
+[ ! -e "$FAKE/dead" ] || { %s; }
+case "$*" in create*-jail*) : >"$FAKE/made";; esac""" % (verb.replace(" ", "\\ "), GONE))
     r = box.run("run", "x")
     last = r.stderr.splitlines()[-1]
     assert r.returncode == 1 and last.startswith("prisoncode: docker could not " + what) and ": EOF (" in last
