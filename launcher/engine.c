@@ -163,10 +163,9 @@ void engine_network_remove(const char *name, struct strv *ret)
 
 void engine_inspect_end(const char *name, struct strv *ret)
 {
-	ADD(ret, "docker", "container", "inspect", "--format",
-	    "{{.State.Running}} {{.State.OOMKilled}} {{.State.ExitCode}} {{.State.StartedAt}} "
-	    "{{.State.Error}}",
-	    name);
+	static const char format[] = "{{.State.Running}} {{.State.OOMKilled}} {{.State.ExitCode}} "
+				     "{{.State.StartedAt}} {{.State.Error}}";
+	ADD(ret, "docker", "container", "inspect", "--format", format, name);
 }
 
 void engine_list(bool networks, const char *owner, struct strv *ret)
