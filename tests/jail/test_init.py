@@ -191,6 +191,7 @@ def test_a_router_that_has_the_gateways_address_and_says_nothing(jail):
     """It answers the question who has the address, and drops everything else."""
     jail.inside.sh("ip route add default via 10.213.9.1")
     jail.outside.sh("ip link add sink type veth; ip link set sink up; ip link set veth1 up; "
+                    "echo 1 >/proc/sys/net/ipv4/ip_forward; "  # a new namespace has this machine's
                     "echo 1 >/proc/sys/net/ipv4/conf/veth0/proxy_arp; "
                     "echo 0 >/proc/sys/net/ipv4/neigh/veth0/proxy_delay; "
                     "ip route add 10.213.9.1/32 dev sink")
